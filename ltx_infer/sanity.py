@@ -1,0 +1,81 @@
+"""Checks during a run: a clip that is grey, frozen or mute is an error, not an exit code of 0.
+
+Numbers of the specification of MLX, part 1.4.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import mlx.core as mx
+import numpy as np
+
+from ltx_models.errors import UserError
+
+LATENT_STD = (0.2, 3.0)  # of latents in the VAE's normalised scale, noise included
+FRAME_STD = 2 / 255  # of a picture in [0, 1]
+SAMPLED = 4  # every so many rows and columns tell whether a picture is flat, in a tenth of the time
+SILENCE_DBFS = -60.0
+
+
+class SanityError(UserError):
+    """A result that no prompt explains; the message names the stage, what was seen, what helps."""
+
+
+def check_latents(latents: mx.array, *, stage: str) -> None:
+    """Raise SanityError unless latents of any shape are finite and of a plausible spread."""
+    std = float(mx.std(latents))
+    low, high = LATENT_STD
+    if low <= std <= high:
+        return
+    if bad := int(mx.sum(~mx.isfinite(latents))):
+        seen = f"{bad} of {latents.size} latent values are not finite"
+    else:
+        seen = f"the latents' standard deviation is {std:.3g}, usual is {low} to {high}"
+    raise SanityError(f"{stage}: {seen}.\nTry lower guidance, no LoRA, or more bits with -q.")
+
+
+def checked_frames(chunks: Iterable[np.ndarray], *, stage: str) -> Iterator[np.ndarray]:
+    """Pass on chunks of frames (F, H, W, 3), uint8 or float in [0, 1], and judge them at the end.
+
+    Raises SanityError if most frames are of one colour (a fade to black has some) or hold values
+    that are not finite, or if all frames are the same. Chunks are passed on before that is known,
+    so the reader must take back what it wrote, as ``write_clip`` does.
+    """
+    first, num_frames, num_flat, moved = None, 0, 0, False
+    for chunk in chunks:
+        for frame in chunk:
+            first = frame.copy() if first is None else first
+            num_frames += 1
+            num_flat += _is_flat(frame)
+            moved = moved or not np.array_equal(frame, first)
+        yield chunk
+    if 2 * num_flat > num_frames:
+        raise SanityError(
+            f"{stage}: {num_flat} of {num_frames} frames are of one colour or not finite.\n"
+            "On a Mac the system can stop long work on the GPU: try --tiling aggressive, "
+            "fewer frames, or with the display asleep."
+        )
+    if num_frames > 1 and not moved:
+        raise SanityError(
+            f"{stage}: all {num_frames} frames are the same.\nTry another --seed, or fewer frames."
+        )
+
+
+def check_sound(waveform: np.ndarray, *, stage: str) -> None:
+    """Raise SanityError unless a waveform in [-1, 1], of any shape, is finite and audible."""
+    power = float(np.mean(np.square(waveform, dtype=np.float64))) if waveform.size else 0.0
+    if not np.isfinite(power):
+        raise SanityError(f"{stage}: the sound is not finite.\nTry without LoRA, or without -q.")
+    level = 10 * np.log10(max(power, 1e-20))
+    if level <= SILENCE_DBFS:
+        raise SanityError(
+            f"{stage}: the sound is silence ({level:.0f} dBFS).\n"
+            "Try another --seed; if silence is what the prompt asks for, leave out --audio."
+        )
+
+
+def _is_flat(frame: np.ndarray) -> bool:
+    """Whether a frame (H, W, 3) is one colour all over, or not finite."""
+    pixels = frame[::SAMPLED, ::SAMPLED].reshape(-1, 3)
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        std = pixels.std(axis=0, dtype=np.float32).max()
+    return not std > FRAME_STD * (255 if frame.dtype == np.uint8 else 1)

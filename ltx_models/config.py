@@ -1,0 +1,89 @@
+"""Sections of a checkpoint's configuration: every key is read, known to be idle, or an error."""
+
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ltx_models.errors import UserError
+
+
+class ConfigError(UserError):
+    """A configuration that names an unknown key or a value that no network here computes."""
+
+
+class Section(BaseModel):
+    """One section of a checkpoint's ``config``; a subclass's fields are the keys that it reads.
+
+    ``constants`` are keys that every released file has with the same value: the networks compute
+    only that, so another value is an error. ``idle`` keys change nothing in any file.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    constants: ClassVar[Mapping[str, Any]] = {}
+    idle: ClassVar[Collection[str]] = ()
+
+    @classmethod
+    def read(
+        cls, data: Mapping[str, Any], *, at: str = "config", allow_unknown: Collection[str] = ()
+    ) -> Self:
+        """Build from a section's data; ``at`` is its path, for messages.
+
+        Raises ConfigError with all problems at once.
+        """
+        problems: list[str] = []
+        fields = cls._fields_of(data, at, allow_unknown, problems)
+        section = None
+        try:
+            section = cls.model_validate(fields)
+        except ValidationError as error:
+            problems += [_describe(problem, at, cls) for problem in error.errors()]
+        if problems or section is None:
+            raise ConfigError(summarise(problems))
+        return section
+
+    @classmethod
+    def _fields_of(
+        cls, data: Mapping[str, Any], at: str, allow_unknown: Collection[str], problems: list[str]
+    ) -> dict[str, Any]:
+        """What is left for fields, in nested sections too; wrong constants go to ``problems``."""
+        problems += [
+            f"{at}.{key}: {data[key]!r}, but only {value!r} is computed here"
+            for key, value in cls.constants.items()
+            if key in data and data[key] != value
+        ]
+        skipped = {*cls.constants, *cls.idle, *allow_unknown} - cls.model_fields.keys()
+        left = {key: value for key, value in data.items() if key not in skipped}
+        for key, field in cls.model_fields.items():
+            nested, value = field.annotation, left.get(key)
+            if (
+                isinstance(nested, type)
+                and issubclass(nested, Section)
+                and isinstance(value, Mapping)
+            ):
+                left[key] = nested._fields_of(value, f"{at}.{key}", allow_unknown, problems)
+        return left
+
+
+def _describe(problem: Mapping[str, Any], at: str, cls: type[Section]) -> str:
+    path = ".".join([at, *map(str, problem["loc"])])
+    if problem["type"] == "value_error":  # a validator's own words
+        return f"{path}: {problem['ctx']['error']}"
+    if problem["type"] != "extra_forbidden":
+        return f"{path}: {problem['msg']}, got {problem['input']!r}"
+    near = get_close_matches(str(problem["loc"][-1]), cls.model_fields, n=1)
+    hint = f"did you mean {near[0]!r}? Otherwise" if near else "if it changes nothing,"
+    return f"{path}: unknown key; {hint} --allow-unknown-config {problem['loc'][-1]}"
+
+
+def summarise(problems: list[str], *, shown: int = 3, unnamed: int = 0) -> str:
+    """At most ``shown`` lines, the last of which counts what is left out.
+
+    ``unnamed`` is how many more there are than the list has.
+    """
+    if len(problems) + unnamed <= shown:
+        return "\n".join(problems)
+    rest = len(problems) + unnamed - shown + 1
+    return "\n".join([*problems[: shown - 1], f"... and {rest} more"])

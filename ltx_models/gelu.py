@@ -1,0 +1,42 @@
+"""GELU in its tanh form, in a way that a CPU computes fast.
+
+MLX's tanh takes 13 ns an element on a CPU, more than a matrix product's share of it; a quotient of
+polynomials takes a quarter of that (docs/experiments.md).
+"""
+
+import math
+
+import mlx.core as mx
+import mlx.nn as nn
+
+# tanh(u) = u P(u^2) / Q(u^2) to float32's precision for |u| < LIMIT, beyond which it is 1: the
+# rational minimax approximation that Eigen and XLA use.
+LIMIT = 7.90531110763549805
+P = (
+    -2.76076847742355e-16,
+    2.00018790482477e-13,
+    -8.60467152213735e-11,
+    5.12229709037114e-08,
+    1.48572235717979e-05,
+    6.37261928875436e-04,
+    4.89352455891786e-03,
+)
+Q = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03)
+
+
+def gelu(x: mx.array) -> mx.array:
+    """0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), of any shape, in the type of x."""
+    if mx.default_device() != mx.cpu or x.dtype != mx.float32:
+        return nn.gelu_approx(x)
+    u = mx.clip(math.sqrt(2 / math.pi) * x * (1 + 0.044715 * x * x), -LIMIT, LIMIT)
+    square = u * u
+    return 0.5 * x * (1 + u * _polynomial(P, square) / _polynomial(Q, square))
+
+
+def _polynomial(coefficients: tuple[float, ...], x: mx.array) -> mx.array:
+    """Coefficients from the highest power down, by Horner's rule."""
+    first, second, *rest = coefficients
+    total = first * x + second
+    for coefficient in rest:
+        total = total * x + coefficient
+    return total

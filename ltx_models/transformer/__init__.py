@@ -1,0 +1,28 @@
+"""The diffusion transformer; ``load_transformer`` builds it from a checkpoint."""
+
+import mlx.core as mx
+from mlx.utils import tree_flatten
+
+from ltx_models.checkpoint import CONNECTORS, TRANSFORMER, Checkpoint
+from ltx_models.transformer.block import Streams
+from ltx_models.transformer.config import TransformerConfig
+from ltx_models.transformer.model import BOTH, Transformer
+
+
+def load_transformer(
+    checkpoint: Checkpoint, *, dtype: mx.Dtype, streams: Streams = BOTH
+) -> Transformer:
+    """The transformer with the weights of its streams; the other stream's are not read.
+
+    Raises WeightsError where a tensor fits nowhere, whichever stream it belongs to.
+    """
+    config = checkpoint.section("transformer", TransformerConfig)
+    model = Transformer(config, streams=streams)
+    unused = _names(Transformer(config)) - _names(model) if streams != BOTH else set()
+    idle = [*CONNECTORS, *(TRANSFORMER + name for name in unused)]
+    checkpoint.fill(model, {"": TRANSFORMER}, idle=idle, dtype=dtype)
+    return model
+
+
+def _names(model: Transformer) -> set[str]:
+    return {name for name, _ in tree_flatten(model.parameters())}

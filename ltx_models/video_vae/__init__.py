@@ -1,0 +1,34 @@
+"""The video VAE: an encoder, a decoder, and both in tiles (spec/model.md part 4)."""
+
+import mlx.core as mx
+
+from ltx_models.checkpoint import Checkpoint
+from ltx_models.statistics import PerChannelStatistics
+from ltx_models.video_vae.config import VideoVAEConfig
+from ltx_models.video_vae.decoder import VideoDecoder
+from ltx_models.video_vae.encoder import VideoEncoder
+
+STATISTICS = "vae.per_channel_statistics."
+IDLE = tuple(STATISTICS + name for name in PerChannelStatistics.idle)
+
+
+def load_video_encoder(checkpoint: Checkpoint, *, dtype: mx.Dtype) -> VideoEncoder:
+    """The encoder with the checkpoint's weights as ``dtype``; nothing else of the file is read.
+
+    Raises ConfigError or WeightsError where section ``vae`` or its tensors do not fit.
+    """
+    encoder = VideoEncoder(checkpoint.section("vae", VideoVAEConfig))
+    parts = {"": "vae.encoder.", "per_channel_statistics.": STATISTICS}
+    checkpoint.fill(encoder, parts, idle=IDLE, dtype=dtype)
+    return encoder
+
+
+def load_video_decoder(checkpoint: Checkpoint, *, dtype: mx.Dtype) -> VideoDecoder:
+    """The decoder with the checkpoint's weights as ``dtype``; nothing else of the file is read.
+
+    Raises ConfigError or WeightsError where section ``vae`` or its tensors do not fit.
+    """
+    decoder = VideoDecoder(checkpoint.section("vae", VideoVAEConfig))
+    parts = {"": "vae.decoder.", "per_channel_statistics.": STATISTICS}
+    checkpoint.fill(decoder, parts, idle=IDLE, dtype=dtype)
+    return decoder

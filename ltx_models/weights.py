@@ -1,0 +1,169 @@
+"""Safetensors into modules: every weight of the module, or an error that lists the misfits."""
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NamedTuple
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten
+from safetensors import SafetensorError, safe_open
+
+from ltx_models.config import summarise
+from ltx_models.errors import UserError
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+DTYPES = {"F32", "F16", "BF16", "F8_E4M3"}
+SHOWN = 3  # misfits in a message; looking for near names takes long in a large network
+FP8_SCALES = ("weight_scale", "input_scale")
+
+
+class WeightsError(UserError):
+    """A file that cannot be read, or tensors that do not fit their module."""
+
+
+class TensorInfo(NamedTuple):
+    """What the file's header says of one tensor."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class TensorFile:
+    """A safetensors file: its header at once, its tensors when they are asked for.
+
+    Opening reads the header only. Tensors are lazy ``mx.array``s in the file's (PyTorch) layout.
+    Raises WeightsError if the file is missing, truncated or not safetensors.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        if not path.is_file():
+            raise WeightsError(f"{path}: no such file")
+        try:
+            with safe_open(path, "numpy") as file:
+                self.metadata: dict[str, str] = file.metadata() or {}
+                slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+                self.infos = {
+                    key: TensorInfo(part.get_dtype(), tuple(part.get_shape()))
+                    for key, part in slices.items()
+                }
+        except SafetensorError as error:
+            size = path.stat().st_size
+            raise WeightsError(
+                f"{path}: not a complete safetensors file ({size} bytes): {error}\n"
+                "Fetch it again, or name another file."
+            ) from None
+
+    def keys(self, prefix: str) -> list[str]:
+        """Names under a prefix, with the prefix taken off once."""
+        return [key.removeprefix(prefix) for key in self.infos if key.startswith(prefix)]
+
+    def tensors(self, prefix: str, names: Iterable[str]) -> dict[str, mx.array]:
+        """The named tensors under a prefix, lazily; fp8 weights are multiplied by their scales.
+
+        Scale tensors beside an fp8 weight are used up here and do not appear in the result.
+        """
+        found: dict[str, mx.array] = {}
+        arrays = self._read_lazily()
+        for name in names:
+            info = self.infos[prefix + name]
+            stem, _, last = (prefix + name).rpartition(".")
+            if last in FP8_SCALES and self._is_fp8(f"{stem}.weight"):
+                continue
+            if info.dtype not in DTYPES:
+                raise WeightsError(
+                    f"{self.path}: {prefix}{name} is {info.dtype}; "
+                    f"readable are {', '.join(sorted(DTYPES))}"
+                )
+            is_fp8 = info.dtype == "F8_E4M3"
+            key = prefix + name
+            found[name] = self._from_fp8(key, arrays) if is_fp8 else arrays[key]
+        return found
+
+    def _read_lazily(self) -> dict[str, mx.array]:
+        # Not cached: an array kept here would stay in memory for good once a module has read it.
+        arrays = mx.load(str(self.path), format="safetensors")
+        assert isinstance(arrays, dict)  # mx.load also reads formats that hold a single array
+        return arrays
+
+    def _is_fp8(self, key: str) -> bool:
+        return key in self.infos and self.infos[key].dtype == "F8_E4M3"
+
+    def _from_fp8(self, key: str, arrays: Mapping[str, mx.array]) -> mx.array:
+        # bfloat16 holds every e4m3 code exactly; the product with the scale is rounded once.
+        values = mx.from_fp8(arrays[key], mx.bfloat16)
+        scale_key = f"{key}_scale"
+        if scale_key not in self.infos:
+            return values
+        scale = arrays[scale_key].astype(mx.float32)
+        if scale.size not in (1, values.shape[0]):
+            raise WeightsError(
+                f"{self.path}: {scale_key} has shape {scale.shape}; "
+                f"one scale, or one per row of {values.shape}, would fit"
+            )
+        scale = scale.reshape(-1, *[1] * (values.ndim - 1))
+        return (values.astype(mx.float32) * scale).astype(mx.bfloat16)
+
+
+def load_weights(
+    module: nn.Module,
+    tensors: Mapping[str, mx.array],
+    *,
+    source: str,
+    dtype: mx.Dtype | None = None,
+) -> None:
+    """Put PyTorch-layout tensors into a module, as ``dtype`` if given; ``source`` is for messages.
+
+    nn.Module.load_weights(strict=False) is no way to be lenient: it skips unknown keys and takes
+    wrong shapes without a word, and the module goes on with random values.
+    """
+    found = dict(tensors)
+    for name, layer in module.named_modules():
+        key = f"{name}.weight" if name else "weight"
+        if key not in found:
+            continue
+        if isinstance(layer, CONVOLUTIONS) and found[key].ndim == layer.weight.ndim:
+            found[key] = found[key].moveaxis(1, -1)  # input channels: second in PyTorch, last here
+        elif isinstance(layer, nn.ConvTranspose1d) and found[key].ndim == 3:
+            found[key] = found[key].transpose(1, 2, 0)  # (in, out, k) to (out, k, in)
+    check_fit(module, found, source=source)
+    if dtype is not None:
+        found = {key: tensor.astype(dtype) for key, tensor in found.items()}
+    module.load_weights(list(found.items()), strict=True)
+    module.eval()
+
+
+def torch_layout(module: nn.Module) -> dict[str, mx.array]:
+    """A module's weights by key, as a file holds them: the inverse of ``load_weights``."""
+    weights = dict(tree_flatten(module.parameters()))
+    for name, layer in module.named_modules():
+        key = f"{name}.weight" if name else "weight"
+        if isinstance(layer, CONVOLUTIONS):
+            weights[key] = weights[key].moveaxis(-1, 1)
+        elif isinstance(layer, nn.ConvTranspose1d):
+            weights[key] = weights[key].transpose(2, 0, 1)
+    return {key: mx.contiguous(value) for key, value in weights.items()}
+
+
+def check_fit(module: nn.Module, found: Mapping[str, mx.array], *, source: str) -> None:
+    """Raise WeightsError unless names and shapes are exactly those of the module."""
+    wanted = dict(tree_flatten(module.parameters()))
+    missing, spare = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+    problems = [
+        f"{key}: {found[key].shape} in the file, {wanted[key].shape} would fit"
+        for key in sorted(wanted.keys() & found.keys())
+        if found[key].shape != wanted[key].shape
+    ]
+    problems += [f"missing: {key}{_nearest(key, spare, 'the file has')}" for key in missing[:SHOWN]]
+    problems += [f"unknown: {key}{_nearest(key, wanted, 'nearest:')}" for key in spare[:SHOWN]]
+    unnamed = max(len(missing) - SHOWN, 0) + max(len(spare) - SHOWN, 0)
+    if problems:
+        listed = summarise(problems, shown=SHOWN, unnamed=unnamed)
+        raise WeightsError(f"{source} does not fit {type(module).__name__}:\n{listed}")
+
+
+def _nearest(key: str, others: Iterable[str], words: str) -> str:
+    near = get_close_matches(key, others, n=1)
+    return f" ({words} {near[0]})" if near else ""

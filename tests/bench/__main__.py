@@ -1,0 +1,25 @@
+"""Ratios in one run: ``python -m tests.bench``. What was reached: docs/experiments.md."""
+
+from ltx_models.blas import loaded_blas
+from ltx_models.device import prepare
+from tests.bench import open_checkpoint, transformer_block, vae_decode
+
+GOALS = {
+    "transformer block over its bare products": (transformer_block.measure, "ratio", 1.18),
+    "VAE decode over its bare convolutions": (vae_decode.measure, "ratio", 1.2),
+    "opening a 2 GB checkpoint": (open_checkpoint.measure, "opened_mb", 20.0),
+}
+
+
+def main() -> None:
+    """Measure, print, and say which goals are missed."""
+    prepare()
+    print(f"BLAS: {loaded_blas()}")
+    for name, (measure, key, goal) in GOALS.items():
+        found = measure()
+        reached = "reached" if found[key] <= goal else "missed"
+        listed = ", ".join(f"{key} {value:.3f}" for key, value in found.items())
+        print(f"{name}: {listed} (goal: {key} at most {goal}: {reached})")
+
+
+main()
