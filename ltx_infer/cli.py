@@ -121,8 +121,9 @@ def _generate(args: argparse.Namespace, argv: Sequence[str]) -> None:
 
     with StageLines() as report:
         made = generate(config, report=report)
-    sound = f", {made.num_samples} samples of sound" if made.num_samples else ", no sound"
-    print(f"{config.output_path}: {made.num_frames} frames{sound}")
+    rate = made.sampling_rate
+    sound = "no sound" if rate is None else f"stereo sound at {rate} Hz"
+    print(f"{config.output_path}: {made.num_frames} frames, {sound}")
 
 
 def _asked(args: argparse.Namespace) -> dict[str, object]:

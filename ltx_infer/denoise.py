@@ -4,17 +4,17 @@ Letters: B batch, T tokens, C channels.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import mlx.core as mx
 import numpy as np
 
 from ltx_infer.samplers import Denoise, Tokens, euler
 from ltx_models.flow import denoised
+from ltx_models.transformer.block import StreamName
 from ltx_models.transformer.model import Modality, Prepared, Transformer
 from ltx_models.transformer.timestep import Timesteps, distinct
 
-StreamName = Literal["video", "audio"]
 Noise = Callable[[tuple[int, ...]], mx.array]  # a shape to standard normal float32 values
 
 
@@ -66,7 +66,7 @@ def sample(
     sigma where a stage refines.
     """
     names = list(states)
-    prepared = {
+    prepared: dict[StreamName, Prepared] = {
         name: model.prepare(name, positions=state.positions, context=contexts[name])
         for name, state in states.items()
     }
@@ -89,7 +89,7 @@ def _denoiser(
             name: Modality(
                 latents=tokens,
                 sigma=mx.full(tokens.shape[:1], sigma),
-                timesteps=Timesteps(levels[name].values * sigma, levels[name].index),
+                timesteps=Timesteps(levels[name].values * sigma, levels[name].which),
                 prepared=prepared[name],
             )
             for name, tokens in zip(states, x, strict=True)

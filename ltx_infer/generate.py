@@ -26,10 +26,10 @@ from ltx_models.device import compute_dtype
 
 
 class Written(NamedTuple):
-    """What was made: frames, and samples of sound a channel (0 without sound)."""
+    """What was made: the number of frames, and the sound's rate in Hz or None without sound."""
 
     num_frames: int
-    num_samples: int
+    sampling_rate: int | None
 
 
 def generate(config: GenerateConfig, *, report: Report, noise: Noise | None = None) -> Written:
@@ -60,7 +60,7 @@ def generate(config: GenerateConfig, *, report: Report, noise: Noise | None = No
     num_frames = write_clip(
         config.output_path, frames, fps=config.fps, audio=waveform, sampling_rate=rate
     )
-    return Written(num_frames, 0 if waveform is None else waveform.shape[-1])
+    return Written(num_frames, rate)
 
 
 def open_models(config: GenerateConfig) -> Models:

@@ -75,5 +75,5 @@ def _checkpoint_in(folder: Path, variant: str) -> Path:
 def _is_gemma(config: Path) -> bool:
     try:
         return str(json.loads(config.read_text()).get("model_type", "")).startswith("gemma3")
-    except json.JSONDecodeError:
-        return False
+    except json.JSONDecodeError as error:
+        raise UserError(f"{config}: not JSON: {error}") from None

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from ltx_infer.denoise import Noise, State, StreamName, free_state, sample
+from ltx_infer.denoise import Noise, State, free_state, sample
 from ltx_infer.sanity import check_latents
 from ltx_infer.sigmas import DISTILLED, REFINE
 from ltx_models.audio_vae import AudioVAEConfig, load_audio_decoder, load_vocoder
@@ -21,7 +21,7 @@ from ltx_models.checkpoint import Checkpoint
 from ltx_models.errors import UserError
 from ltx_models.text_encoder import PromptContext, encode_prompts
 from ltx_models.transformer import load_transformer
-from ltx_models.transformer.block import Streams
+from ltx_models.transformer.block import StreamName, Streams
 from ltx_models.transformer.config import TransformerConfig
 from ltx_models.transformer.model import BOTH
 from ltx_models.transformer.patchify import (
@@ -33,7 +33,8 @@ from ltx_models.transformer.patchify import (
     video_positions,
 )
 from ltx_models.upsampler import load_upsampler, upsample
-from ltx_models.video_vae import VideoVAEConfig, load_video_decoder
+from ltx_models.video_vae import VideoVAEConfig, load_video_decoder, load_video_statistics
+from ltx_models.video_vae.tiling import auto_tiling, stream_frames
 
 Report = Callable[[str, int, int], None]  # what is done, how many steps of it are, of how many
 
@@ -219,7 +220,8 @@ def _upscale(models: Models, path: Path, latents: mx.array) -> mx.array:
 def decode_video(models: Models, latents: mx.array) -> Iterator[np.ndarray]:
     """Chunks of frames (F, H, W, 3) in [0, 1], each computed when it is asked for."""
     decoder = load_video_decoder(models.checkpoint, dtype=models.dtype)
-    for chunk in stream_frames(decoder, latents):
+    tiling = auto_tiling(*latents.shape[-2:], scale=models.video_config.scale)
+    for chunk in stream_frames(decoder, latents, tiling):
         yield np.array(chunk.astype(mx.float32))
 
 

@@ -29,7 +29,7 @@ def shifted(
         raise ValueError(f"num_steps must be at least 1, got {num_steps}")
     shift = math.exp(token_shift(num_tokens, base_shift=base_shift, max_shift=max_shift))
     even = np.linspace(1.0, 0.0, num_steps + 1)[:-1]
-    sigmas = shift / (shift + 1 / even - 1)
+    sigmas = shift / (shift + (1 / even - 1))
     if terminal is not None and num_steps > 1:
         sigmas = 1 - (1 - sigmas) * (1 - terminal) / (1 - sigmas[-1])
     return (*sigmas.tolist(), 0.0)

@@ -18,6 +18,7 @@ from ltx_models.config import ConfigError, Section, summarise
 from ltx_models.released import LTX_2, LTX_2_3
 from ltx_models.weights import TensorFile, WeightsError, load_weights
 
+Config = Mapping[str, Mapping[str, Any]]  # section, key
 S = TypeVar("S", bound=Section)
 
 TRANSFORMER = "model.diffusion_model."
@@ -35,7 +36,7 @@ class Checkpoint:
 
     file: TensorFile
     version: tuple[int, ...]
-    config: Mapping[str, Mapping[str, Any]]
+    config: Config
     allow_unknown: Collection[str] = ()
 
     @property
@@ -106,7 +107,7 @@ def parse_version(metadata: Mapping[str, str]) -> tuple[int, ...]:
     return tuple(int(part) for part in parts[0].split(".")) if parts else (2, 0)
 
 
-def _read_config(file: TensorFile) -> Mapping[str, Mapping[str, Any]]:
+def _read_config(file: TensorFile) -> Config:
     if "config" not in file.metadata:
         return _recognise(file)
     try:
@@ -121,11 +122,12 @@ def _read_config(file: TensorFile) -> Mapping[str, Mapping[str, Any]]:
     return config
 
 
-def _recognise(file: TensorFile) -> Mapping[str, Mapping[str, Any]]:
+def _recognise(file: TensorFile) -> Config:
     """The configuration of a released model, told from the keys and their shapes."""
     table = file.infos.get(f"{TRANSFORMER}transformer_blocks.0.scale_shift_table")
     if table is not None:
-        released = {(9, 4096): LTX_2_3, (6, 4096): LTX_2}.get(table.shape)
+        by_shape: dict[tuple[int, ...], Config] = {(9, 4096): LTX_2_3, (6, 4096): LTX_2}
+        released = by_shape.get(table.shape)
         if released and _num_blocks(file) == released["transformer"]["num_layers"]:
             return released
     raise ConfigError(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -55,6 +55,12 @@ class TensorFile:
                 f"{path}: not a complete safetensors file ({size} bytes): {error}\n"
                 "Fetch it again, or name another file."
             ) from None
+        strange = [f"{k} is {i.dtype}" for k, i in self.infos.items() if i.dtype not in DTYPES]
+        if strange:
+            raise WeightsError(
+                f"{path}: {strange[0]}, {len(strange)} such in all; "
+                f"readable are {', '.join(sorted(DTYPES))}"
+            )
 
     def keys(self, prefix: str) -> list[str]:
         """Names under a prefix, with the prefix taken off once."""
@@ -72,11 +78,6 @@ class TensorFile:
             stem, _, last = (prefix + name).rpartition(".")
             if last in FP8_SCALES and self._is_fp8(f"{stem}.weight"):
                 continue
-            if info.dtype not in DTYPES:
-                raise WeightsError(
-                    f"{self.path}: {prefix}{name} is {info.dtype}; "
-                    f"readable are {', '.join(sorted(DTYPES))}"
-                )
             is_fp8 = info.dtype == "F8_E4M3"
             key = prefix + name
             found[name] = self._from_fp8(key, arrays) if is_fp8 else arrays[key]
@@ -135,9 +136,18 @@ def load_weights(
     module.eval()
 
 
+def shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """The shape of each of a module's weights, in MLX's layout; computes nothing."""
+    return {key: value.shape for key, value in _parameters(module)}
+
+
+def _parameters(module: nn.Module) -> list[tuple[str, mx.array]]:
+    return cast(list[tuple[str, mx.array]], tree_flatten(module.parameters()))
+
+
 def torch_layout(module: nn.Module) -> dict[str, mx.array]:
     """A module's weights by key, as a file holds them: the inverse of ``load_weights``."""
-    weights = dict(tree_flatten(module.parameters()))
+    weights = dict(_parameters(module))
     for name, layer in module.named_modules():
         key = f"{name}.weight" if name else "weight"
         if isinstance(layer, CONVOLUTIONS):
@@ -149,12 +159,12 @@ def torch_layout(module: nn.Module) -> dict[str, mx.array]:
 
 def check_fit(module: nn.Module, found: Mapping[str, mx.array], *, source: str) -> None:
     """Raise WeightsError unless names and shapes are exactly those of the module."""
-    wanted = dict(tree_flatten(module.parameters()))
+    wanted = shapes(module)
     missing, spare = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     problems = [
-        f"{key}: {found[key].shape} in the file, {wanted[key].shape} would fit"
+        f"{key}: {found[key].shape} in the file, {wanted[key]} would fit"
         for key in sorted(wanted.keys() & found.keys())
-        if found[key].shape != wanted[key].shape
+        if found[key].shape != wanted[key]
     ]
     problems += [f"missing: {key}{_nearest(key, spare, 'the file has')}" for key in missing[:SHOWN]]
     problems += [f"unknown: {key}{_nearest(key, wanted, 'nearest:')}" for key in spare[:SHOWN]]

@@ -1,10 +1,12 @@
 """Options and start-up that all tests share."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import ltx_models  # noqa: F401  (before mlx: it puts a fast BLAS in front)
+from ltx_models.tiny import tiny_folder
 
 GOLDEN = Path(__file__).parent / "parity" / "golden"
 
@@ -13,3 +15,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--golden", type=Path, default=GOLDEN, metavar="DIR", help="another folder of golden cases"
     )
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The stand-in's folder, made afresh for this run of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LTX_MLX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield tiny_folder()

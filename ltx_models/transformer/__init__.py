@@ -1,12 +1,12 @@
 """The diffusion transformer; ``load_transformer`` builds it from a checkpoint."""
 
 import mlx.core as mx
-from mlx.utils import tree_flatten
 
 from ltx_models.checkpoint import CONNECTORS, TRANSFORMER, Checkpoint
 from ltx_models.transformer.block import Streams
 from ltx_models.transformer.config import TransformerConfig
 from ltx_models.transformer.model import BOTH, Transformer
+from ltx_models.weights import shapes
 
 
 def load_transformer(
@@ -18,11 +18,8 @@ def load_transformer(
     """
     config = checkpoint.section("transformer", TransformerConfig)
     model = Transformer(config, streams=streams)
-    unused = _names(Transformer(config)) - _names(model) if streams != BOTH else set()
+    unused = shapes(Transformer(config)).keys() - shapes(model).keys()
     idle = [*CONNECTORS, *(TRANSFORMER + name for name in unused)]
     checkpoint.fill(model, {"": TRANSFORMER}, idle=idle, dtype=dtype)
     return model
 
-
-def _names(model: Transformer) -> set[str]:
-    return {name for name, _ in tree_flatten(model.parameters())}

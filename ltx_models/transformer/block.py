@@ -5,7 +5,7 @@ LoRA target such as "audio_attn1.to_q" means here what it means everywhere else.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -20,7 +20,8 @@ SELF_ATTENTION, FEED_FORWARD, TEXT_ATTENTION = slice(0, 3), slice(3, 6), slice(6
 AUDIO_TO_VIDEO, VIDEO_TO_AUDIO, CROSS_GATE = slice(0, 2), slice(2, 4), slice(4, 5)
 PROMPT, ONLY_ROW = slice(0, 2), slice(0, 1)
 
-Streams = tuple[str, ...]  # of "video" and "audio", in this order
+StreamName = Literal["video", "audio"]
+Streams = tuple[StreamName, ...]  # in this order
 
 
 class Stream(NamedTuple):
@@ -76,7 +77,7 @@ class TransformerBlock(nn.Module):
         }
         for stream in streams:
             dim, context_dim, head_dim = dims[stream]
-            at = _prefix(stream)
+            at = prefix(stream)
             self[f"{at}attn1"] = attention(dim, head_dim=head_dim)
             self[f"{at}attn2"] = attention(dim, head_dim=head_dim, context_dim=context_dim)
             self[f"{at}ff"] = FeedForward(dim)
@@ -108,8 +109,8 @@ class TransformerBlock(nn.Module):
             audio = self._feed_forward(audio, "audio")
         return video, audio
 
-    def _attend(self, stream: Stream, name: str, keep: Keep) -> Stream:
-        at = _prefix(name)
+    def _attend(self, stream: Stream, name: StreamName, keep: Keep) -> Stream:
+        at = prefix(name)
         table = self[f"{at}scale_shift_table"]
         shift, scale, gate = stream.modulation.with_table(table, SELF_ATTENTION)
         attended = self[f"{at}attn1"](
@@ -141,7 +142,7 @@ class TransformerBlock(nn.Module):
             new_audio = self._read_other("audio", audio, video, switches.video_to_audio)
         return new_video, new_audio
 
-    def _read_other(self, name: str, stream: Stream, other: Stream, keep: Keep) -> Stream:
+    def _read_other(self, name: StreamName, stream: Stream, other: Stream, keep: Keep) -> Stream:
         if name == "video":
             rows, attention, other_name = AUDIO_TO_VIDEO, self.audio_to_video_attn, "audio"
         else:
@@ -167,8 +168,8 @@ class TransformerBlock(nn.Module):
             update = update * keep.astype(update.dtype)
         return stream._replace(x=stream.x + update)
 
-    def _feed_forward(self, stream: Stream, name: str) -> Stream:
-        at = _prefix(name)
+    def _feed_forward(self, stream: Stream, name: StreamName) -> Stream:
+        at = prefix(name)
         table = self[f"{at}scale_shift_table"]
         shift, scale, gate = stream.modulation.with_table(table, FEED_FORWARD)
         return stream._replace(
@@ -182,6 +183,6 @@ class TransformerBlock(nn.Module):
         return mx.fast.rms_norm(x, None, self._eps) * (1 + scale) + shift
 
 
-def _prefix(stream: str) -> str:
+def prefix(stream: StreamName) -> str:
     """The checkpoint names video modules plainly and audio modules with a prefix."""
     return "" if stream == "video" else "audio_"

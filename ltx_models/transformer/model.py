@@ -13,7 +13,14 @@ import numpy as np
 
 from ltx_models.gelu import gelu
 from ltx_models.transformer.attention import Keep
-from ltx_models.transformer.block import Stream, Streams, Switches, TransformerBlock
+from ltx_models.transformer.block import (
+    Stream,
+    StreamName,
+    Streams,
+    Switches,
+    TransformerBlock,
+    prefix,
+)
 from ltx_models.transformer.config import TransformerConfig
 from ltx_models.transformer.rope import Rope, rope_table
 from ltx_models.transformer.timestep import (
@@ -108,7 +115,7 @@ class Transformer(nn.Module):
 
     def prepare(
         self,
-        stream: Literal["video", "audio"],
+        stream: StreamName,
         *,
         positions: np.ndarray,
         context: mx.array,
@@ -122,10 +129,9 @@ class Transformer(nn.Module):
         (B, S) is 1 where a token counts; ``attention_mask`` (B, T, T) in [0, 1] weighs
         self-attention.
         """
-        if stream == "video" and self.config.feature_version == "V1":
-            context = self.caption_projection(context.astype(self.dtype))
-        elif self.config.feature_version == "V1":
-            context = self.audio_caption_projection(context.astype(self.dtype))
+        if self.config.feature_version == "V1":
+            at = prefix(stream)
+            context = self[f"{at}caption_projection"](context.astype(self.dtype))
         rope, cross_rope = rope_tables(self.config, stream, positions)
         both = "patchify_proj" in self and "audio_patchify_proj" in self
         cast = self.dtype
@@ -167,22 +173,22 @@ class Transformer(nn.Module):
     def _embed(self, at: str, modality: Modality | None) -> _TokenRows | None:
         if modality is None:
             return None
-        values, index = modality.timesteps
+        values, which = modality.timesteps
         scaled = values * self.config.timestep_scale_multiplier
         rows, embedded = self[f"{at}adaln_single"](scaled)
         head = mx.stack([embedded, embedded], axis=1)  # the same for shift and for scale
-        return _TokenRows(Modulation(rows, index), Modulation(head, index))
+        return _TokenRows(Modulation(rows, which), Modulation(head, which))
 
     def _enter(
         self,
-        name: Literal["video", "audio"],
+        name: StreamName,
         rows: _TokenRows | None,
         own: Modality | None,
         other: Modality | None,
     ) -> Stream | None:
         if own is None or rows is None:
             return None
-        at = "" if name == "video" else "audio_"
+        at = prefix(name)
         scale = self.config.timestep_scale_multiplier
         prompt = cross = gate = None
         if self.config.cross_attention_adaln:
@@ -191,7 +197,7 @@ class Transformer(nn.Module):
             cross_rows, _ = self[f"av_ca_{name}_scale_shift_adaln_single"](
                 own.timesteps.values * scale
             )
-            cross = Modulation(cross_rows, own.timesteps.index)
+            cross = Modulation(cross_rows, own.timesteps.which)
             # The gate opens by the other stream's noise level, not by this one's tokens.
             direction = "a2v" if name == "video" else "v2a"
             gate = self._per_sample(
@@ -211,7 +217,7 @@ class Transformer(nn.Module):
     def _per_sample(self, name: str, sigma: mx.array, scale: float) -> Modulation:
         timesteps = per_sample(sigma)
         rows, _ = self[name](timesteps.values * scale)
-        return Modulation(rows, timesteps.index)
+        return Modulation(rows, timesteps.which)
 
     def _leave(self, at: str, stream: Stream | None, rows: _TokenRows | None) -> mx.array | None:
         if stream is None or rows is None:

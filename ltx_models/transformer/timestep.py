@@ -15,28 +15,28 @@ NUM_CHANNELS = 256  # of the sinusoid, fixed by the weights' shape in every rele
 
 
 class Timesteps(NamedTuple):
-    """Noise levels of tokens: distinct ``values`` (N,), and which one each token has.
+    """Noise levels of tokens: distinct ``values`` (N,), and ``which`` one each token has.
 
-    ``index`` is (B, T) or (B, 1); None means that the one value belongs to every token.
+    ``which`` is (B, T) or (B, 1); None means that the one value belongs to every token.
     """
 
     values: mx.array
-    index: mx.array | None = None
+    which: mx.array | None = None
 
     def per_token(self) -> mx.array:
         """The levels as (B, T), (B, 1) or (1, 1)."""
-        return self.values[None] if self.index is None else self.values[self.index]
+        return self.values[None] if self.which is None else self.values[self.which]
 
 
 def distinct(timesteps: np.ndarray) -> Timesteps:
-    """Timesteps (B, T) on the host, as their distinct values and an index."""
-    values, index = np.unique(np.asarray(timesteps, np.float32), return_inverse=True)
+    """Timesteps (B, T) on the host, as their distinct values and whose they are."""
+    values, which = np.unique(np.asarray(timesteps, np.float32), return_inverse=True)
     if len(values) == 1:
         return Timesteps(mx.array(values))
-    index = index.reshape(timesteps.shape).astype(np.int32)
-    if (index == index[:, :1]).all():
-        index = index[:, :1]  # one value a sample: broadcast over its tokens
-    return Timesteps(mx.array(values), mx.array(index))
+    which = which.reshape(timesteps.shape).astype(np.int32)
+    if (which == which[:, :1]).all():
+        which = which[:, :1]  # one value a sample: broadcast over its tokens
+    return Timesteps(mx.array(values), mx.array(which))
 
 
 def per_sample(sigma: mx.array) -> Timesteps:
@@ -45,16 +45,16 @@ def per_sample(sigma: mx.array) -> Timesteps:
 
 
 class Modulation(NamedTuple):
-    """Rows (N, K, dim) made from distinct timesteps, and the index of ``Timesteps``."""
+    """Rows (N, K, dim) made from distinct timesteps, and ``which`` of them each token has."""
 
     rows: mx.array
-    index: mx.array | None
+    which: mx.array | None
 
     def with_table(self, table: mx.array, rows: slice) -> list[mx.array]:
         """Some rows plus a learned table's; each broadcasts to (B, T, dim)."""
         total = table[rows] + self.rows[:, rows]
         parts = [total[:, i] for i in range(total.shape[1])]
-        return parts if self.index is None else [part[self.index] for part in parts]
+        return parts if self.which is None else [part[self.which] for part in parts]
 
 
 class AdaLayerNormSingle(nn.Module):

@@ -32,3 +32,14 @@ def load_video_decoder(checkpoint: Checkpoint, *, dtype: mx.Dtype) -> VideoDecod
     parts = {"": "vae.decoder.", "per_channel_statistics.": STATISTICS}
     checkpoint.fill(decoder, parts, idle=IDLE, dtype=dtype)
     return decoder
+
+
+def load_video_statistics(checkpoint: Checkpoint, *, dtype: mx.Dtype) -> PerChannelStatistics:
+    """The statistics of the latents alone, for a latent upsampler.
+
+    Raises ConfigError or WeightsError where section ``vae`` or its tensors do not fit.
+    """
+    config = checkpoint.section("vae", VideoVAEConfig)
+    statistics = PerChannelStatistics(config.latent_channels)
+    checkpoint.fill(statistics, {"": STATISTICS}, idle=IDLE, dtype=dtype)
+    return statistics

@@ -1,13 +1,14 @@
 """The section ``vae`` of a checkpoint's configuration (spec/model.md 2.3, 4.1 and 4.2)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, InstanceOf, model_validator
+from pydantic import BeforeValidator, InstanceOf, PositiveInt, model_validator
 
 from ltx_models.config import Section
+from ltx_models.transformer.patchify import VideoScale
 
 Padding = Literal["zeros", "reflect"]
 
@@ -43,13 +44,6 @@ class Block:
         """By how much (frames, height, width) shrink in an encoder and grow in a decoder."""
         axes = self.name.removeprefix("compress_").removesuffix("_res")
         return STRIDES.get(axes, (1, 1, 1))
-
-
-class Scale(NamedTuple):
-    """Frames, and pixels of height or width, that one latent stands for."""
-
-    time: int
-    space: int
 
 
 def _read_blocks(data: Any, known: _Known) -> list[Block]:
@@ -113,7 +107,7 @@ class VideoVAEConfig(Section):
         "norm_layer": "pixel_norm",
         "latent_log_var": "uniform",
     }
-    idle: ClassVar[tuple[str, ...]] = (
+    idle: ClassVar[Collection[str]] = (
         "scaling_factor",
         "use_quant_conv",
         "normalize_latent_channels",
@@ -121,15 +115,15 @@ class VideoVAEConfig(Section):
         "norm_num_groups",
     )
 
-    in_channels: int = 3
-    out_channels: int = 3
-    latent_channels: int = 128
-    patch_size: int = 4
+    in_channels: PositiveInt = 3
+    out_channels: PositiveInt = 3
+    latent_channels: PositiveInt = 128
+    patch_size: PositiveInt = 4
     causal_decoder: bool = False
     timestep_conditioning: bool = True
     spatial_padding_mode: Padding | None = None
     encoder_spatial_padding_mode: Padding = "zeros"
-    decoder_base_channels: int = 128
+    decoder_base_channels: PositiveInt = 128
     encoder_blocks: Annotated[list[InstanceOf[Block]], BeforeValidator(_read_encoder_blocks)]
     decoder_blocks: Annotated[list[InstanceOf[Block]], BeforeValidator(_read_decoder_blocks)]
 
@@ -144,12 +138,12 @@ class VideoVAEConfig(Section):
         return self.spatial_padding_mode or "reflect"
 
     @property
-    def scale(self) -> Scale:
+    def scale(self) -> VideoScale:
         """Frames and pixels a latent, from the blocks and the patch; (8, 32) as released."""
         return self._scale_of(self.encoder_blocks)
 
-    def _scale_of(self, blocks: list[Block]) -> Scale:
-        return Scale(
+    def _scale_of(self, blocks: list[Block]) -> VideoScale:
+        return VideoScale(
             time=prod(block.stride[0] for block in blocks),
             space=prod(block.stride[1] for block in blocks) * self.patch_size,
         )

@@ -36,8 +36,7 @@ class VideoDecoder(nn.Module):
         conv = partial(CausalConv3d, causal=config.causal_decoder, padding=config.decoder_padding)
         blocks = config.decoder_blocks[::-1]
         channels = config.decoder_base_channels * prod(block.multiplier for block in blocks)
-        self.patch_size = config.patch_size
-        self.scale = config.scale
+        self.config = config
         self.per_channel_statistics = PerChannelStatistics(config.latent_channels)
         self.conv_in = conv(config.latent_channels, channels)
         self.up_blocks: list[nn.Module] = []
@@ -55,7 +54,7 @@ class VideoDecoder(nn.Module):
         x = self.conv_in(self.per_channel_statistics.un_normalize(x))
         for block in self.up_blocks:
             x = block(x)
-        return unpatchify(self.conv_out(norm_silu(x)), self.patch_size)
+        return unpatchify(self.conv_out(norm_silu(x)), self.config.patch_size)
 
 
 def _up_block(block: Block, channels: int, conv: Convolution) -> nn.Module:

@@ -26,8 +26,7 @@ class VideoEncoder(nn.Module):
         super().__init__()
         conv = partial(CausalConv3d, causal=True, padding=config.encoder_padding)
         channels = config.latent_channels
-        self.patch_size = config.patch_size
-        self.scale = config.scale
+        self.config = config
         self.conv_in = conv(config.in_channels * config.patch_size**2, channels)
         self.down_blocks: list[nn.Module] = []
         for block in config.encoder_blocks:
@@ -42,8 +41,8 @@ class VideoEncoder(nn.Module):
         F' is 1 + (F - 1) // 8; surplus frames are dropped from the end. Raises UserError if H or
         W is no multiple of 32.
         """
-        x = patchify(self.crop(video).astype(self.conv_in.conv.weight.dtype), self.patch_size)
-        x = self.conv_in(x)
+        x = patchify(self.crop(video), self.config.patch_size)
+        x = self.conv_in(x.astype(self.conv_in.conv.weight.dtype))
         for block in self.down_blocks:
             x = block(x)
         means = self.conv_out(norm_silu(x))[..., :-1]
@@ -52,7 +51,7 @@ class VideoEncoder(nn.Module):
     def crop(self, video: mx.array) -> mx.array:
         """The video without the frames that fill no latent; raises UserError for its sizes."""
         F, H, W = video.shape[2:]
-        time, space = self.scale
+        time, space = self.config.scale
         if H % space or W % space:
             raise UserError(
                 f"height and width must be multiples of {space} pixels to be encoded, got {H} x {W}"
@@ -67,7 +66,7 @@ def _down_block(block: Block, channels: int, conv: Convolution) -> nn.Module:
         case "res_x_y":
             return ResnetBlock(channels, channels * block.multiplier, conv=conv)
         case "compress_space" | "compress_time" | "compress_all":
-            return partial(conv, stride=block.stride)(channels, channels)
+            return conv(channels, channels, stride=block.stride)
         case _:
             out_channels = channels * block.multiplier
             return Downsample(channels, out_channels, stride=block.stride, conv=conv)
