@@ -14,6 +14,7 @@ import mlx.nn as nn
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from ltx_models.activations import silu
 from ltx_models.config import ConfigError, Section
 from ltx_models.statistics import PerChannelStatistics
 from ltx_models.video_vae.layers import depth_to_space
@@ -52,8 +53,8 @@ class ResBlock(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         """(B, F, H, W, C) to the same shape."""
-        h = nn.silu(self.norm1(self.conv1(x)))
-        return nn.silu(self.norm2(self.conv2(h)) + x)
+        h = silu(self.norm1(self.conv1(x)))
+        return silu(self.norm2(self.conv2(h)) + x)
 
 
 class RationalResampler(nn.Module):
@@ -109,7 +110,7 @@ class LatentUpsampler(nn.Module):
         Height and width times the scale, rounded up; or F' = 2F - 1 and the rest as it was.
         """
         x = latents.astype(self.initial_conv.weight.dtype).moveaxis(1, -1)
-        x = nn.silu(self.initial_norm(self.initial_conv(x)))
+        x = silu(self.initial_norm(self.initial_conv(x)))
         for block in self.res_blocks:
             x = block(x)
         x = self._resample(x)

@@ -1,6 +1,6 @@
 """Safetensors into modules: every weight of the module, or an error that lists the misfits."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -14,7 +14,9 @@ from ltx_models.config import summarise
 from ltx_models.errors import UserError
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-DTYPES = {"F32", "F16", "BF16", "F8_E4M3"}
+DTYPES = {"F32", "F16", "BF16", "F8_E4M3"}  # of weights
+# One tensor of another type, and mx.load refuses the whole file.
+LOADABLE = DTYPES | {"BOOL", "C64"} | {f"{kind}{bits}" for kind in "IU" for bits in (8, 16, 32, 64)}
 SHOWN = 3  # misfits in a message; looking for near names takes long in a large network
 FP8_SCALES = ("weight_scale", "input_scale")
 
@@ -55,12 +57,8 @@ class TensorFile:
                 f"{path}: not a complete safetensors file ({size} bytes): {error}\n"
                 "Fetch it again, or name another file."
             ) from None
-        strange = [f"{k} is {i.dtype}" for k, i in self.infos.items() if i.dtype not in DTYPES]
-        if strange:
-            raise WeightsError(
-                f"{path}: {strange[0]}, {len(strange)} such in all; "
-                f"readable are {', '.join(sorted(DTYPES))}"
-            )
+        if strange := [key for key, i in self.infos.items() if i.dtype not in LOADABLE]:
+            raise self._unreadable(strange)
 
     def keys(self, prefix: str) -> list[str]:
         """Names under a prefix, with the prefix taken off once."""
@@ -74,14 +72,20 @@ class TensorFile:
         found: dict[str, mx.array] = {}
         arrays = self._read_lazily()
         for name in names:
-            info = self.infos[prefix + name]
-            stem, _, last = (prefix + name).rpartition(".")
+            key = prefix + name
+            stem, _, last = key.rpartition(".")
             if last in FP8_SCALES and self._is_fp8(f"{stem}.weight"):
                 continue
-            is_fp8 = info.dtype == "F8_E4M3"
-            key = prefix + name
-            found[name] = self._from_fp8(key, arrays) if is_fp8 else arrays[key]
+            if self.infos[key].dtype not in DTYPES:
+                raise self._unreadable([key])
+            found[name] = self._from_fp8(key, arrays) if self._is_fp8(key) else arrays[key]
         return found
+
+    def _unreadable(self, keys: Sequence[str]) -> WeightsError:
+        return WeightsError(
+            f"{self.path}: {keys[0]} is {self.infos[keys[0]].dtype}, {len(keys)} such in all; "
+            f"readable are {', '.join(sorted(DTYPES))}"
+        )
 
     def _read_lazily(self) -> dict[str, mx.array]:
         # Not cached: an array kept here would stay in memory for good once a module has read it.
@@ -125,10 +129,11 @@ def load_weights(
         key = f"{name}.weight" if name else "weight"
         if key not in found:
             continue
+        # Contiguous, or each call of the layer would copy its weight.
         if isinstance(layer, CONVOLUTIONS) and found[key].ndim == layer.weight.ndim:
-            found[key] = found[key].moveaxis(1, -1)  # input channels: second in PyTorch, last here
+            found[key] = mx.contiguous(found[key].moveaxis(1, -1))  # (out, in, ...) in the file
         elif isinstance(layer, nn.ConvTranspose1d) and found[key].ndim == 3:
-            found[key] = found[key].transpose(1, 2, 0)  # (in, out, k) to (out, k, in)
+            found[key] = mx.contiguous(found[key].transpose(1, 2, 0))  # (in, out, k) in the file
     check_fit(module, found, source=source)
     if dtype is not None:
         found = {key: tensor.astype(dtype) for key, tensor in found.items()}

@@ -3,6 +3,7 @@
 import mlx.core as mx
 import mlx.nn as nn
 
+from ltx_models.activations import silu
 from ltx_models.audio_vae.config import AudioVAEConfig
 from ltx_models.audio_vae.layers import CausalConv2d, Level, Mid, pixel_norm
 from ltx_models.statistics import PerChannelStatistics
@@ -37,4 +38,4 @@ class AudioDecoder(nn.Module):
         x = self.mid(self.conv_in(x))
         for level in reversed(self.up):
             x = level(x)
-        return self.conv_out(nn.silu(pixel_norm(x))).transpose(0, 3, 1, 2)
+        return self.conv_out(silu(pixel_norm(x))).transpose(0, 3, 1, 2)

@@ -3,6 +3,7 @@
 import mlx.core as mx
 import mlx.nn as nn
 
+from ltx_models.activations import silu
 from ltx_models.audio_vae.config import AudioVAEConfig
 from ltx_models.audio_vae.layers import CausalConv2d, Level, Mid, pixel_norm
 from ltx_models.audio_vae.mel import waveform_to_mel
@@ -36,7 +37,7 @@ class AudioEncoder(nn.Module):
         x = self.conv_in(x)
         for level in self.down:
             x = level(x)
-        x = self.conv_out(nn.silu(pixel_norm(self.mid(x))))
+        x = self.conv_out(silu(pixel_norm(self.mid(x))))
         z_channels = self.config.ddconfig.z_channels
         means = patchify_audio(x[..., :z_channels].transpose(0, 3, 1, 2))
         return unpatchify_audio(self.per_channel_statistics.normalize(means), z_channels)

@@ -7,6 +7,8 @@ the mel bins they are centred.
 import mlx.core as mx
 import mlx.nn as nn
 
+from ltx_models.activations import silu
+
 EPS = 1e-6
 
 
@@ -41,8 +43,8 @@ class ResnetBlock(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         """(B, T, M, in_channels) to (B, T, M, out_channels)."""
-        update = self.conv1(nn.silu(pixel_norm(x)))
-        update = self.conv2(nn.silu(pixel_norm(update)))
+        update = self.conv1(silu(pixel_norm(x)))
+        update = self.conv2(silu(pixel_norm(update)))
         return update + (self.nin_shortcut(x) if "nin_shortcut" in self else x)
 
 

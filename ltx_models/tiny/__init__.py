@@ -59,9 +59,8 @@ def write_tiny(folder: Path) -> None:
     for name, config in UPSCALERS.items():
         upscaler = LatentUpsampler(UpsamplerConfig.read(config))
         fill(upscaler, at=f"{name}.")
-        weights = torch_layout(upscaler)
-        weights |= stored_filters(weights)
-        _save(folder / f"{name}.safetensors", weights, {"config": json.dumps(config)})
+        metadata = {"config": json.dumps(config)}
+        _save(folder / f"{name}.safetensors", torch_layout(upscaler), metadata)
     _save(folder / "ltx-2.3-tiny-distilled-lora-4.safetensors", _lora(tensors), {})
     write_gemma(folder / "gemma-3-tiny")
 

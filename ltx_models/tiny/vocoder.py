@@ -21,8 +21,6 @@ def stored_filters(tensors: dict[str, mx.array]) -> dict[str, mx.array]:
         num_mels, num_bins = tensors[key].shape
         basis = mel(sr=RATE, n_fft=2 * num_bins - 2, n_mels=num_mels, fmin=LOWEST, fmax=HIGHEST)
         found[key] = mx.array(basis)
-    for key in _ending(tensors, "blur_down.kernel"):
-        found[key] = mx.array(binomial()[None, None])
     return found
 
 
@@ -45,12 +43,6 @@ def fourier_basis(size: int) -> np.ndarray:
     waves = np.fft.rfft(np.eye(size)).T
     window = np.hanning(size + 1)[:-1]
     return (np.concatenate([waves.real, waves.imag]) * window).astype(np.float32)
-
-
-def binomial() -> np.ndarray:
-    """The 5 x 5 blur that follows a rational upscaler, of sum 1."""
-    row = np.array([1, 4, 6, 4, 1], np.float32) / 16
-    return np.outer(row, row)
 
 
 def _ending(keys: Iterable[str], suffix: str) -> list[str]:

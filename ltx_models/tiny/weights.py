@@ -37,6 +37,8 @@ def fill(module: nn.Module, *, at: str) -> None:
     drawn = []
     for key, shape in shapes(module).items():
         layer, _, last = key.rpartition(".")
+        if last == "kernel":  # an upscaler's blur: no weight, and made with the module
+            continue
         if last == "weight" and layer in smooth and prod(shape[1:-1]) > 1:
             value = _smooth(f"{at}{key}", shape, group=groups.get(layer, 1))
         else:

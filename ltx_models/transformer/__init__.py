@@ -22,4 +22,3 @@ def load_transformer(
     idle = [*CONNECTORS, *(TRANSFORMER + name for name in unused)]
     checkpoint.fill(model, {"": TRANSFORMER}, idle=idle, dtype=dtype)
     return model
-

@@ -7,7 +7,7 @@ Letters: B batch, T query tokens, S key tokens, H heads, D head dimension.
 import mlx.core as mx
 import mlx.nn as nn
 
-from ltx_models.gelu import gelu
+from ltx_models.activations import gelu
 from ltx_models.transformer.rope import Rope, apply_rope
 
 Keep = bool | mx.array  # True: compute it; False: skip it in every sample; (B, 1, 1): 1 or 0 each

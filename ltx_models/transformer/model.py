@@ -11,7 +11,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from ltx_models.gelu import gelu
+from ltx_models.activations import gelu
 from ltx_models.transformer.attention import Keep
 from ltx_models.transformer.block import (
     Stream,

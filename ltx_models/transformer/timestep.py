@@ -11,6 +11,8 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from ltx_models.activations import silu
+
 NUM_CHANNELS = 256  # of the sinusoid, fixed by the weights' shape in every release
 
 
@@ -69,7 +71,7 @@ class AdaLayerNormSingle(nn.Module):
     def __call__(self, timesteps: mx.array) -> tuple[mx.array, mx.array]:
         """Scaled timesteps (N,) to rows (N, num_rows, dim) and the embedding (N, dim)."""
         embedded = self.emb.timestep_embedder(timesteps)
-        rows = self.linear(nn.silu(embedded))
+        rows = self.linear(silu(embedded))
         return mx.unflatten(rows, -1, (self._num_rows, -1)), embedded
 
 
@@ -89,7 +91,7 @@ class _TimestepEmbedder(nn.Module):
         # The angles need float32, but must not carry it into the network: every block adds these
         # rows to its hidden state, which would then be float32 throughout.
         wave = sinusoid(timesteps).astype(self.linear_1.weight.dtype)
-        return self.linear_2(nn.silu(self.linear_1(wave)))
+        return self.linear_2(silu(self.linear_1(wave)))
 
 
 def sinusoid(timesteps: mx.array) -> mx.array:

@@ -9,6 +9,7 @@ from math import prod
 import mlx.core as mx
 import mlx.nn as nn
 
+from ltx_models.activations import silu
 from ltx_models.config import ConfigError
 from ltx_models.errors import UserError
 from ltx_models.video_vae.config import Padding
@@ -22,7 +23,7 @@ SHORTCUT_NORM_EPS = 1e-6
 
 def norm_silu(x: mx.array) -> mx.array:
     """SiLU of x / sqrt(mean of x squared over the channels + 1e-8); the shape of x."""
-    return nn.silu(mx.fast.rms_norm(x, None, NORM_EPS))
+    return silu(mx.fast.rms_norm(x, None, NORM_EPS))
 
 
 def space_to_depth(x: mx.array, stride: Stride) -> mx.array:

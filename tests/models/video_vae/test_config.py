@@ -1,18 +1,19 @@
 import pytest
 
 from ltx_models.config import ConfigError
+from ltx_models.transformer.patchify import VideoScale
 from ltx_models.video_vae import VideoDecoder
-from ltx_models.video_vae.config import Block, Scale
+from ltx_models.video_vae.config import Block
 from tests.models.video_vae.ladders import RELEASED, SMALL, config
 
 
 @pytest.mark.parametrize("base", RELEASED.values(), ids=RELEASED)
 def test_released_scale(base):
-    assert config(base).scale == Scale(time=8, space=32)
+    assert config(base).scale == VideoScale(time=8, space=32)
 
 
 def test_scale_follows_the_blocks():
-    assert config().scale == Scale(time=2, space=8)
+    assert config().scale == VideoScale(time=2, space=8)
 
 
 @pytest.mark.parametrize(

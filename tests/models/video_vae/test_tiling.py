@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltx_models.errors import UserError
+from ltx_models.transformer.patchify import VideoScale
 from ltx_models.video_vae import VideoDecoder, VideoEncoder
-from ltx_models.video_vae.config import Scale
 from ltx_models.video_vae.tiling import (
     DEFAULT_TILING,
     UNTILED,
@@ -24,7 +24,7 @@ from ltx_models.video_vae.tiling import (
 )
 from tests.models.video_vae.ladders import config, make_local, randomise_statistics
 
-RELEASED = Scale(time=8, space=32)
+RELEASED = VideoScale(time=8, space=32)
 
 
 @st.composite
