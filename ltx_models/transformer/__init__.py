@@ -18,7 +18,9 @@ def load_transformer(
     """
     config = checkpoint.section("transformer", TransformerConfig)
     model = Transformer(config, streams=streams)
-    unused = shapes(Transformer(config)).keys() - shapes(model).keys()
+    unused = set()
+    if streams != BOTH:
+        unused = shapes(Transformer(config)).keys() - shapes(model).keys()
     idle = [*CONNECTORS, *(TRANSFORMER + name for name in unused)]
     checkpoint.fill(model, {"": TRANSFORMER}, idle=idle, dtype=dtype)
     return model

@@ -1,42 +1,20 @@
 """The real command on the stand-in, as README gives it, and what is in the file."""
 
-import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-COMMAND = Path(sys.executable).with_name("ltx-generate")
+from tests.end_to_end.conftest import read_clip
+
 PROMPT = "a lighthouse at dusk, waves"
-SMALL = ("--height", "128", "--width", "192", "--num-frames", "17")
+SMALL = ("--height", "128", "--width", "192", "--num-frames", "17", "-o", "clip.mp4")
 AAC_PACKET = 1024
 
 
-def generate(folder: Path, *words: str) -> str:
-    """Run the command with the stand-in of this test run; what it says on stdout."""
-    done = subprocess.run(
-        [COMMAND, "--model", "tiny", *words], cwd=folder, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def read(path: Path) -> tuple[np.ndarray, np.ndarray | None, int]:
-    """Frames (F, H, W, 3) uint8, sound (2, samples) or None, and its rate."""
-    with av.open(str(path)) as file:
-        frames = np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
-    with av.open(str(path)) as file:
-        if not file.streams.audio:
-            return frames, None, 0
-        sound = np.concatenate([frame.to_ndarray() for frame in file.decode(audio=0)], axis=1)
-        return frames, sound, file.streams.audio[0].rate
-
-
 @pytest.fixture(scope="module")
-def clip(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clip(generate, tmp_path_factory) -> Path:
     """README's first command."""
     folder = tmp_path_factory.mktemp("clip")
     said = generate(folder, "--prompt", PROMPT, "--audio", "-o", "out.mp4")
@@ -44,53 +22,63 @@ def clip(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out.mp4"
 
 
-def test_first_command_makes_the_clip_it_promises(clip: Path):
+def test_first_command_makes_the_clip_it_promises(clip):
     with av.open(str(clip)) as file:
         video, audio = file.streams.video[0], file.streams.audio[0]
         assert (video.codec_context.name, audio.codec_context.name) == ("h264", "aac")
         assert (video.width, video.height, video.average_rate) == (512, 512, 24)
         assert audio.channels == 2
         assert video.codec_context.color_primaries == 1  # BT.709
-    frames, sound, rate = read(clip)
+    frames, sound, rate = read_clip(clip)
     assert frames.shape == (33, 512, 512, 3)
     assert abs(sound.shape[1] - 33 / 24 * rate) <= AAC_PACKET
 
 
-def test_first_command_is_neither_grey_nor_mute(clip: Path):
-    frames, sound, _ = read(clip)
+def test_first_command_is_neither_grey_nor_mute(clip):
+    frames, sound, _ = read_clip(clip)
     assert all(frame.std() > 10 for frame in frames)
     moved = np.abs(np.diff(frames.astype(int), axis=0)).mean(axis=(1, 2, 3))
     assert (moved > 0.5).all()
-    assert 20 * np.log10(np.sqrt((sound**2).mean())) > -40
-    assert np.abs(sound).max() <= 1.1  # AAC may overshoot a little
+    assert -40 < 20 * np.log10(np.sqrt((sound**2).mean())) < -6
 
 
-def test_index_lies_in_front_of_the_data(clip: Path):
+def test_index_lies_in_front_of_the_data(clip):
     data = clip.read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
-
-
-def made(tiny: Path, folder: Path, *words: str) -> tuple[np.ndarray, np.ndarray | None]:
-    generate(folder, *SMALL, "-o", "clip.mp4", *words)
-    frames, sound, _ = read(folder / "clip.mp4")
-    return frames, sound
 
 
 def same(one: np.ndarray, two: np.ndarray) -> bool:
     return one.shape == two.shape and bool((one == two).all())
 
 
-def test_seed_and_prompt_decide_the_clip(tiny: Path, tmp_path: Path):
-    words: Sequence[str] = ("--prompt", PROMPT, "--seed", "7", "--audio")
-    frames, sound = made(tiny, tmp_path, *words)
-    again, sound_again = made(tiny, tmp_path, *words)
-    assert same(frames, again)
-    assert same(sound, sound_again)
-    assert not same(frames, made(tiny, tmp_path, *words, "--seed", "8")[0])
-    assert not same(frames, made(tiny, tmp_path, *words, "--prompt", "a forest in rain")[0])
+def test_seed_and_prompt_decide_the_clip(generate, tmp_path):
+    def made(prompt: str, seed: str):
+        generate(tmp_path, *SMALL, "--prompt", prompt, "--seed", seed, "--audio")
+        return read_clip(tmp_path / "clip.mp4")
+
+    one, again = made(PROMPT, "7"), made(PROMPT, "7")
+    assert same(one.frames, again.frames)
+    assert same(one.sound, again.sound)
+    assert not same(one.frames, made(PROMPT, "8").frames)
+    assert not same(one.frames, made("a forest in rain", "7").frames)
 
 
-def test_without_audio_there_is_no_track(tiny: Path, tmp_path: Path):
-    frames, sound = made(tiny, tmp_path, PROMPT, "--one-stage")
+def test_without_audio_there_is_no_track(generate, tmp_path):
+    generate(tmp_path, *SMALL, PROMPT, "--one-stage")
+    frames, sound, _ = read_clip(tmp_path / "clip.mp4")
     assert frames.shape == (17, 128, 192, 3)
     assert sound is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "env",
+    [{"LTX_BLAS": "none"}, {"PATH": ""}],
+    ids=["the wheel's own BLAS", "no C++ compiler"],
+)
+def test_another_machine_makes_the_same_clip(generate, clip, tmp_path, env):
+    """Last bits may differ, so pictures are compared by eye's measure, not bit by bit."""
+    generate(tmp_path, "--prompt", PROMPT, "--audio", "-o", "out.mp4", env=env)
+    here, there = read_clip(clip), read_clip(tmp_path / "out.mp4")
+    assert np.abs(here.frames.astype(int) - there.frames).mean() < 0.5
+    assert np.corrcoef(here.sound[0], there.sound[0])[0, 1] > 0.99
