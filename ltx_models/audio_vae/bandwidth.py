@@ -43,13 +43,15 @@ class ExtendedVocoder(nn.Module):
         super().__init__()
         self.sampling_rate = config.bwe.output_sampling_rate  # of the sound, in Hz
         self.base_sampling_rate = config.bwe.input_sampling_rate
+        self.bounded_by_tanh = config.vocoder.use_tanh_at_final
         self.vocoder = BigVGAN(config.vocoder, num_mels=VOCODER_MEL_BINS)
         self.bwe_generator = BigVGAN(config.bwe, num_mels=config.bwe.num_mels)
         self.mel_stft = MelStft(config.bwe)
 
     def __call__(self, mel: mx.array) -> mx.array:
         """Log-mel (B, 2, T, 64) to sound (B, 2, N) in [-1, 1], float32; N is 480 T."""
-        return self.extend(self.vocoder(mel))
+        base = self.vocoder(mel)
+        return self.extend(mx.tanh(base) if self.bounded_by_tanh else mx.clip(base, -1, 1))
 
     def extend(self, waveform: mx.array) -> mx.array:
         """Sound (B, 2, N) at the base rate to (B, 2, 3 N) at ``sampling_rate``."""

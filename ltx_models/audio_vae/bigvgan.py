@@ -42,7 +42,6 @@ class BigVGAN(nn.Module):
     def __init__(self, config: BigVGANConfig, *, num_mels: int):
         super().__init__()
         channels = config.channels
-        self.bounded = config.apply_final_activation
         self.conv_pre = SameConv1d(2 * num_mels, channels[0], 7)
         self.ups = upsampling_layers(config)
         self.resblocks = residual_blocks(config, AMPBlock)
@@ -50,9 +49,8 @@ class BigVGAN(nn.Module):
         self.conv_post = SameConv1d(channels[-1], 2, 7, bias=config.use_bias_at_final)
 
     def __call__(self, mel: mx.array) -> mx.array:
-        """Log-mel (B, 2, T, num_mels) to sound (B, 2, N), float32; N is T by all the rates."""
+        """Log-mel (B, 2, T, num_mels) to sound (B, 2, N), not bounded; N is T by all the rates."""
         x = self.conv_pre(stereo_channels(mel))
         for up, blocks in stages(self.ups, self.resblocks):
             x = mean_of(blocks, up(x))
-        x = self.conv_post(self.act_post(x)).swapaxes(1, 2)
-        return mx.clip(x, -1, 1) if self.bounded else x
+        return self.conv_post(self.act_post(x)).swapaxes(1, 2)

@@ -88,8 +88,8 @@ class Mel(Section):
     """``preprocessing.mel``; frequencies in Hz."""
 
     n_mel_channels: PositiveInt
-    mel_fmin: NonNegativeFloat
-    mel_fmax: PositiveFloat
+    mel_fmin: NonNegativeFloat | None = None
+    mel_fmax: PositiveFloat | None = None
 
 
 class Preprocessing(Section):
@@ -108,16 +108,19 @@ class AudioVAEConfig(Section):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        before = self.preprocessing
+        before, rate = self.preprocessing, self.model.params.sampling_rate
         pairs = {
-            "audio.sampling_rate": (before.audio.sampling_rate, self.model.params.sampling_rate),
+            "audio.sampling_rate": (before.audio.sampling_rate, rate),
             "stft.win_length": (before.stft.win_length, before.stft.filter_length),
             "mel.n_mel_channels": (before.mel.n_mel_channels, self.ddconfig.mel_bins),
+            # The reference passes over these two and takes the whole band.
+            "mel.mel_fmin": (before.mel.mel_fmin, 0),
+            "mel.mel_fmax": (before.mel.mel_fmax, rate / 2),
         }
         problems = [
             f"preprocessing.{key} is {said}, but {needed} is what the other keys need"
             for key, (said, needed) in pairs.items()
-            if said != needed
+            if said not in (None, needed)
         ]
         _refuse(problems)
         return self
@@ -182,7 +185,12 @@ class GeneratorConfig(Section):
 class HiFiGANConfig(GeneratorConfig):
     """The section ``vocoder`` of LTX-2."""
 
-    constants: ClassVar[Mapping[str, Any]] = {"resblock": "1", "stereo": True}
+    constants: ClassVar[Mapping[str, Any]] = {
+        "resblock": "1",
+        "stereo": True,
+        "use_bias_at_final": True,
+        "use_tanh_at_final": True,
+    }
 
     output_sampling_rate: PositiveInt
 
@@ -194,15 +202,20 @@ class BigVGANConfig(GeneratorConfig):
         "activation": "snakebeta",
         "resblock": "AMP1",
         "stereo": True,
-        "use_tanh_at_final": False,
+        "apply_final_activation": True,
     }
 
     use_bias_at_final: bool
-    apply_final_activation: bool = True
+    use_tanh_at_final: bool = True  # else the sound is cut off at -1 and 1
 
 
 class BandwidthConfig(BigVGANConfig):
     """The generator that adds the high frequencies, and the spectrum that it reads."""
+
+    constants: ClassVar[Mapping[str, Any]] = {
+        **BigVGANConfig.constants,
+        "apply_final_activation": False,  # so that use_tanh_at_final has no effect here
+    }
 
     input_sampling_rate: PositiveInt
     output_sampling_rate: PositiveInt

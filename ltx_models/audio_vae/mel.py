@@ -38,7 +38,7 @@ def log_mel(waveform: mx.array, *, config: AudioVAEConfig) -> mx.array:
 
     Raises UserError where the sound is too short to be mirrored at its ends.
     """
-    stft, mel = config.preprocessing.stft, config.preprocessing.mel
+    stft = config.preprocessing.stft
     size, hop = stft.filter_length, stft.hop_length
     *batch, num_samples = waveform.shape
     if num_samples <= size // 2:
@@ -51,13 +51,7 @@ def log_mel(waveform: mx.array, *, config: AudioVAEConfig) -> mx.array:
     num_frames = 1 + num_samples // hop
     frames = mx.as_strided(padded, (rows, num_frames, size), (length, hop, 1))
     magnitudes = mx.abs(mx.fft.rfft(frames * _hann(size)))
-    filters = _mel_filters(
-        config.scale.sampling_rate,
-        size,
-        mel.n_mel_channels,
-        lowest=mel.mel_fmin,
-        highest=mel.mel_fmax,
-    )
+    filters = _mel_filters(config.scale.sampling_rate, size, config.ddconfig.mel_bins)
     spectrum = magnitudes @ mx.array(filters).T
     return mx.log(mx.maximum(spectrum, FLOOR)).reshape(*batch, num_frames, -1)
 
@@ -68,12 +62,8 @@ def _hann(size: int) -> mx.array:
 
 
 @cache
-def _mel_filters(
-    sampling_rate: int, fft_size: int, num_bins: int, *, lowest: float, highest: float
-) -> np.ndarray:
+def _mel_filters(sampling_rate: int, fft_size: int, num_bins: int) -> np.ndarray:
     """(bins, fft_size / 2 + 1): triangles on Slaney's scale, of equal area."""
     import librosa.filters  # noqa: PLC0415 # half a second, for those who encode sound only
 
-    return librosa.filters.mel(
-        sr=sampling_rate, n_fft=fft_size, n_mels=num_bins, fmin=lowest, fmax=highest
-    )
+    return librosa.filters.mel(sr=sampling_rate, n_fft=fft_size, n_mels=num_bins)

@@ -54,6 +54,7 @@ def test_case(golden: Path, golden_name: str):
 
 def test_every_file_is_a_case(golden: Path):
     listed = {case["file"] for case in read_index(golden)["cases"].values()}
+    assert listed
     there = {f"cases/{path.name}" for path in (golden / "cases").glob("*.safetensors")}
     assert listed == there
 
@@ -62,6 +63,8 @@ def test_pending_components_are_known_and_not_built(golden: Path):
     counts = Counter(case["component"] for case in read_index(golden)["cases"].values())
     assert not PENDING & COMPONENTS.keys()
     assert counts.keys() <= PENDING | COMPONENTS.keys()
+    for name, listed in read_index(golden)["cases"].items():
+        assert read_case(golden, name).component == listed["component"], name
 
 
 @pytest.mark.parametrize(

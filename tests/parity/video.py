@@ -5,6 +5,7 @@ import mlx.core as mx
 from ltx_models.upsampler import load_upsampler, upsample
 from ltx_models.video_vae import load_video_decoder, load_video_encoder, load_video_statistics
 from ltx_models.video_vae.tiling import (
+    UNTILED,
     TileSize,
     Tiling,
     stream_frames,
@@ -26,7 +27,7 @@ def vae_decode(case: Case) -> dict[str, mx.array]:
     latents = case.inputs["latent"]
     tiling = _tiling(case)
     if case.params.get("decode_video"):
-        frames = mx.concatenate(list(stream_frames(decoder, latents)))
+        frames = mx.concatenate(list(stream_frames(decoder, latents, tiling or UNTILED)))
         return {"pixels": _subsample(frames, case, first_axis=0)}
     plain = _subsample(decoder(latents), case, first_axis=2)
     if not tiling:

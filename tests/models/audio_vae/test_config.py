@@ -20,8 +20,7 @@ def test_released_vocoders():
     assert HiFiGANConfig.read(LTX_2["vocoder"]).channels == [1024, 512, 256, 128, 64, 32]
     config = ExtendedVocoderConfig.read(LTX_2_3["vocoder"])
     assert config.vocoder.channels == [1536, 768, 384, 192, 96, 48, 24]
-    assert config.vocoder.apply_final_activation
-    assert not config.bwe.apply_final_activation
+    assert not config.vocoder.use_tanh_at_final
 
 
 def test_json_round_trip():
@@ -63,6 +62,7 @@ def test_wrong_network(key, value, message):
         ("stft", "win_length", 800, "stft.win_length is 800, but 1024 is what the other keys"),
         ("stft", "window", "hamming", "stft.window: unknown key"),
         ("mel", "mel_fmax", -1, "mel.mel_fmax: Input should be greater than 0"),
+        ("mel", "mel_fmax", 6000, "mel.mel_fmax is 6000.0, but 8000.0 is what the other keys"),
     ],
 )
 def test_wrong_preprocessing(section, key, value, message):
@@ -105,7 +105,7 @@ def test_wrong_hifigan(changes, message):
     [
         ({"activation": "snake"}, "bwe.activation: 'snake', but only 'snakebeta' is"),
         ({"resblock": "AMP2"}, "bwe.resblock: 'AMP2', but only 'AMP1' is"),
-        ({"use_tanh_at_final": True}, "bwe.use_tanh_at_final: True, but only False"),
+        ({"apply_final_activation": True}, "bwe.apply_final_activation: True, but only False"),
         ({"resblock_kernel_sizes": [3, 4]}, "bwe: resblock_kernel_sizes: 4 is even"),
         (
             {"output_sampling_rate": 3000},
