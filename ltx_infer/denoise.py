@@ -1,54 +1,18 @@
-"""One stage of sampling: tokens with what is known of them, the model, and the loop over sigmas.
+"""One stage of sampling: streams, the model, and the loop over sigmas.
 
 Letters: B batch, T tokens, C channels.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
 
 import mlx.core as mx
-import numpy as np
 
 from ltx_infer.samplers import Denoise, Tokens, euler
+from ltx_infer.state import Noise, State, add_noise, blend
 from ltx_models.flow import denoised
 from ltx_models.transformer.block import StreamName
 from ltx_models.transformer.model import Modality, Prepared, Transformer
 from ltx_models.transformer.timestep import Timesteps, distinct
-
-Noise = Callable[[tuple[int, ...]], mx.array]  # a shape to standard normal float32 values
-
-
-class State(NamedTuple):
-    """One stream's tokens at the start of a stage (spec/model.md 8.2)."""
-
-    tokens: mx.array  # (B, T, C): what to start from, before noise
-    clean: mx.array  # (B, T, C): what is given
-    denoise_mask: np.ndarray  # (B, T): 1 where generated, 0 where given
-    positions: np.ndarray  # (B, axes, T, 2)
-
-
-def free_state(tokens: mx.array, positions: np.ndarray) -> State:
-    """A stream of which nothing is given: all of ``tokens`` (B, T, C) are generated."""
-    mask = np.ones(tokens.shape[:2], np.float32)
-    return State(tokens.astype(mx.float32), mx.zeros_like(tokens), mask, positions)
-
-
-def seeded_noise(seed: int) -> Noise:
-    """The noise of a seed: draw after draw, each from the next key."""
-    key = mx.random.key(seed)
-
-    def draw(shape: tuple[int, ...]) -> mx.array:
-        nonlocal key
-        key, subkey = mx.random.split(key)
-        return mx.random.normal(shape, key=subkey)
-
-    return draw
-
-
-def add_noise(state: State, noise: mx.array, scale: float) -> mx.array:
-    """Mix noise into the tokens by ``scale``, and given tokens back in by the mask."""
-    mixed = state.tokens + (noise - state.tokens) * scale
-    return _blend(state, mixed)
 
 
 def sample(
@@ -97,7 +61,7 @@ def _denoiser(
         velocities = model(inputs.get("video"), inputs.get("audio"))
         given = dict(zip(("video", "audio"), velocities, strict=True))
         return tuple(
-            _blend(state, _clean(inputs[name], given[name])) for name, state in states.items()
+            blend(state, _clean(inputs[name], given[name])) for name, state in states.items()
         )
 
     return denoise
@@ -106,8 +70,3 @@ def _denoiser(
 def _clean(modality: Modality, velocity: mx.array | None) -> mx.array:
     assert velocity is not None  # the model answers for every stream it is given
     return denoised(modality.latents, velocity, modality.timesteps.per_token()[..., None])
-
-
-def _blend(state: State, tokens: mx.array) -> mx.array:
-    mask = mx.array(state.denoise_mask)[..., None]
-    return tokens * mask + state.clean * (1 - mask)

@@ -8,7 +8,6 @@ import mlx.core as mx
 import numpy as np
 
 from ltx_infer.config import GenerateConfig
-from ltx_infer.denoise import Noise, seeded_noise
 from ltx_infer.hub import ModelFiles, find_model
 from ltx_infer.media import check_output, write_clip
 from ltx_infer.pipeline import (
@@ -21,6 +20,7 @@ from ltx_infer.pipeline import (
     encode_prompt,
 )
 from ltx_infer.sanity import check_sound, checked_frames
+from ltx_infer.state import Noise, seeded_noise
 from ltx_models.checkpoint import open_checkpoint
 from ltx_models.device import compute_dtype
 

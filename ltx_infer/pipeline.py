@@ -13,9 +13,10 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from ltx_infer.denoise import Noise, State, free_state, sample
+from ltx_infer.denoise import sample
 from ltx_infer.sanity import check_latents
 from ltx_infer.sigmas import DISTILLED, REFINE
+from ltx_infer.state import Noise, State, free_state
 from ltx_models.audio_vae import AudioVAEConfig, load_audio_decoder, load_vocoder
 from ltx_models.checkpoint import Checkpoint
 from ltx_models.errors import UserError

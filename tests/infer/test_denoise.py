@@ -2,7 +2,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from ltx_infer.denoise import State, add_noise, free_state, sample, seeded_noise
+from ltx_infer.denoise import sample
+from ltx_infer.state import State, add_noise, free_state, seeded_noise
 from tests.models.transformer.sizes import POSITIONS, small_transformer
 
 SIGMAS = (1.0, 0.6, 0.0)
@@ -40,7 +41,9 @@ def test_noise_of_a_seed_repeats_and_differs_draw_by_draw():
 def test_noise_is_mixed_in_by_its_scale_and_given_tokens_stay():
     mask = np.array([[1.0, 0.0, 0.5]], np.float32)
     tokens, clean = mx.full((1, 3, 2), 2.0), mx.full((1, 3, 2), -1.0)
-    noisy = add_noise(State(tokens, clean, mask, POSITIONS["audio"]), mx.zeros((1, 3, 2)), 0.25)
+    noisy = add_noise(
+        State(tokens, clean, mask, POSITIONS["audio"], num_tokens=3), mx.zeros((1, 3, 2)), 0.25
+    )
     assert noisy[0, :, 0].tolist() == [1.5, -1.0, 0.25]
 
 

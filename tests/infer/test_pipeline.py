@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from ltx_infer.config import build
-from ltx_infer.denoise import seeded_noise
 from ltx_infer.generate import generate, open_models
 from ltx_infer.pipeline import ClipSize, Models, decode_audio, decode_video, distilled
+from ltx_infer.state import seeded_noise
 from ltx_models.errors import UserError
 from ltx_models.text_encoder import PromptContext
 from ltx_models.transformer import load_transformer
