@@ -1,4 +1,4 @@
-"""ltx-generate: a clip from a prompt.
+"""ltx-generate: a clip from a prompt, and from what it is given besides.
 
 Only what --help needs is imported here; each command imports what it runs.
 """
@@ -7,28 +7,36 @@ import argparse
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
+from ltx_infer.flags import add_flags, names_of
 from ltx_models.errors import UserError
 
 if TYPE_CHECKING:
     from ltx_infer.config import GenerateConfig
 
 EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
-SIZE_FLAGS = {
-    "height": ("--height", "-H"),
-    "width": ("--width", "-W"),
-    "num_frames": ("--num-frames", "--frames", "-n"),
-}
 SOUND_ENDINGS = (".wav", ".flac", ".mp3", ".ogg", ".m4a")
+
+
+class Parser(argparse.ArgumentParser):
+    """Faults of a command line are UserErrors, of one line, with the nearest flag."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UserError in place of printing the usage."""
+        words = [word for word in message.split() if word.startswith("--")]
+        unknown = "unrecognized" in message and words
+        near = get_close_matches(words[0], self._option_string_actions, n=1) if unknown else []
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UserError(f"{message}{hint}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run ltx-generate; exit code 2 and at most four lines for what the user can put right."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    parser = _parser()
-    run_command(parser.prog, lambda: _generate(parser.parse_args(argv), argv))
+    run_command("ltx-generate", lambda: _generate(_parser().parse_args(argv), argv))
 
 
 def run_command(name: str, command: Callable[[], None]) -> None:
@@ -38,100 +46,90 @@ def run_command(name: str, command: Callable[[], None]) -> None:
     except UserError as error:
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"{name}: {place}{error.strerror or error}", file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)
     except KeyboardInterrupt:
         print(f"{name}: stopped", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="ltx-generate",
-        description="Make a video clip, with sound if asked for, from a prompt.",
+        usage="ltx-generate --model MODEL --prompt TEXT [options]",
+        description="Make a video clip, with sound if asked for, from a prompt and what is given.",
         epilog="On any machine, offline: ltx-generate --model tiny --prompt 'waves' --audio",
         allow_abbrev=False,
     )
-    parser.add_argument("prompt_words", nargs="*", metavar="PROMPT", help="the same as --prompt")
-    parser.add_argument("-p", "--prompt", help="what the clip shows")
-    model = parser.add_argument_group("model")
-    model.add_argument(
-        "--model",
-        "--model-repo",
-        "--weights",
-        metavar="MODEL",
-        help="tiny, a .safetensors checkpoint, or a folder that holds one",
-    )
-    model.add_argument(
-        "--text-encoder-repo",
-        "--gemma-root",
-        "--text-encoder-path",
-        metavar="DIR",
-        help="folder of a Gemma 3 (default: the one in the model's folder)",
-    )
-    model.add_argument(
-        "--allow-unknown-config",
-        action="append",
-        metavar="KEY",
-        help="pass over this key of the checkpoint's configuration; repeatable",
-    )
-    clip = parser.add_argument_group("clip")
-    for field, text in {
-        "height": "pixel rows (default: 512)",
-        "width": "pixel columns (default: 512)",
-        "num_frames": "frames, a multiple of 8 plus 1 (default: 33)",
-    }.items():
-        clip.add_argument(*SIZE_FLAGS[field], dest=field, type=int, metavar="N", help=text)
-    clip.add_argument(
-        "--fps", "--frame-rate", type=float, metavar="RATE", help="frames a second (default: 24)"
-    )
-    clip.add_argument(
-        "-s", "--seed", type=int, metavar="N", help="same seed, same clip (default: 42)"
-    )
-    clip.add_argument("-a", "--audio", action="store_true", help="make sound too")
-    clip.add_argument(
-        "--one-stage",
-        action="store_true",
-        help="sample at full size, without the half-size stage and the upscaler",
-    )
-    clip.add_argument(
-        "-o",
-        "--output-path",
-        "--output",
-        metavar="FILE",
-        help="clip to write, .mp4 or .mov (default: output.mp4)",
-    )
+    add_flags(parser)
     return parser
 
 
 def _generate(args: argparse.Namespace, argv: Sequence[str]) -> None:
+    given = {name: value for name, value in vars(args).items() if value is not None}
+    latents = given.pop("decode_only", None)
+    if latents is not None:
+        _decode_only(given, Path(latents))
+        return
+
     from ltx_infer.config import build
 
-    config = build(_asked(args))
+    config = build(_with_prompt(given))
     _check_sizes(config, argv)
-
-    from ltx_models import blas, device
-
-    blas.check()
-    device.require_mlx()
-    device.prepare()
-    if notice := device.backend_notice():
-        print(notice, file=sys.stderr)
+    _start()
 
     from ltx_infer.generate import generate
     from ltx_infer.progress import StageLines
 
     with StageLines() as report:
-        made = generate(config, report=report)
-    rate = made.sampling_rate
-    sound = "no sound" if rate is None else f"stereo sound at {rate} Hz"
-    print(f"{config.output_path}: {made.num_frames} frames, {sound}")
+        made = generate(config, report=report, say=_say)
+    _tell(made)
 
 
-def _asked(args: argparse.Namespace) -> dict[str, object]:
-    """What was given on the command line; what was not is left to the configuration's defaults."""
-    given = {name: value for name, value in vars(args).items() if value is not None}
+def _decode_only(given: dict, latents: Path) -> None:
+    strange = sorted(given.keys() - {"output_path", "model", "prompt_words"})
+    if strange or given.get("prompt_words"):
+        flags = ", ".join(names_of(field)[0] for field in strange) or "a prompt"
+        raise UserError(f"--decode-only does not go with {flags}: the latents are finished")
+    _start()
+
+    from ltx_infer.generate import decode_only
+    from ltx_infer.progress import StageLines
+
+    output = Path(given.get("output_path", "output.mp4")).expanduser()
+    with StageLines() as report:
+        made = decode_only(given.get("model"), latents.expanduser(), output, report=report)
+    _tell(made)
+
+
+def _start() -> None:
+    """Make sure that there is an MLX, and say what could be faster."""
+    from ltx_models import device
+
+    device.require_mlx()
+    if notice := device.backend_notice():
+        _say(notice)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _tell(made) -> None:
+    sound = "no sound" if made.sampling_rate is None else f"stereo sound at {made.sampling_rate} Hz"
+    frames = "1 frame, " if made.num_frames == 1 else f"{made.num_frames} frames, "
+    line = f"{made.path}: {frames if made.num_frames else ''}{sound}"
+    encoding = sys.stdout.encoding or "ascii"
+    print(line.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def _with_prompt(given: dict) -> dict[str, object]:
+    """Words without a flag are the prompt, if there is one of them and no --prompt."""
     words = given.pop("prompt_words")
     sound = next((word for word in words if Path(word).suffix.lower() in SOUND_ENDINGS), None)
-    if sound and args.audio:
+    if sound and given.get("audio"):
         raise UserError(
             f"--audio takes no file: it makes sound. For a clip to the sound of {sound}: "
             f"--audio-file {sound}"
@@ -139,7 +137,7 @@ def _asked(args: argparse.Namespace) -> dict[str, object]:
     if "prompt" not in given and len(words) == 1:
         given["prompt"] = words[0]
     elif words:
-        whole = " ".join([*filter(None, [args.prompt]), *words])
+        whole = " ".join([*filter(None, [given.get("prompt")]), *words])
         raise UserError(
             f"{' '.join(words)!r} is left over; put the whole prompt in quotes: "
             f"--prompt {shlex.quote(whole)}"
@@ -155,22 +153,23 @@ def _check_sizes(config: "GenerateConfig", argv: Sequence[str]) -> None:
     corrected, said = list(argv), []
     for field, (nearest, rule) in faults.items():
         said.append(f"--{field.replace('_', '-')} {getattr(config, field)} is not {rule}")
-        corrected = _with_value(corrected, SIZE_FLAGS[field], nearest)
+        corrected = _with_value(corrected, names_of(field), nearest)
     raise UserError(f"{'; '.join(said)}. This fits:\n{shlex.join(['ltx-generate', *corrected])}")
 
 
 def _with_value(argv: Sequence[str], flags: Sequence[str], value: int) -> list[str]:
     """Arguments with another value for one flag, however it was spelled."""
-    words, corrected = iter(argv), []
+    words, corrected, found = iter(argv), [], False
     for word in words:
         flag = next((flag for flag in flags if _spells(word, flag)), None)
         corrected += [word] if flag is None else [flag, str(value)]
+        found = found or flag is not None
         if word == flag:
             next(words)  # the old value
-    return corrected
+    return corrected if found else [*corrected, flags[0], str(value)]
 
 
 def _spells(word: str, flag: str) -> bool:
     """Whether an argument is a flag, or holds a flag with its value: --width=64, -W64."""
     joined = word.startswith(f"{flag}=") if flag.startswith("--") else word.startswith(flag)
-    return word == flag or joined
+    return word == flag or (joined and (flag.startswith("--") or not word.startswith("--")))

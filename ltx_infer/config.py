@@ -1,38 +1,224 @@
-"""What a person asks of ltx-generate, checked before anything is loaded."""
+"""What a person asks of ltx-generate, checked before anything is loaded.
 
-from collections.abc import Mapping
+A field is the flag of the same name. Sizes in pixels, times in seconds, fps in frames a second.
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from ltx_models.config import summarise
 from ltx_models.errors import UserError
 
 TIME_SCALE = 8  # frames to one latent frame, in every release
 
+PipelineName = Literal[
+    "distilled",
+    "dev",
+    "dev-two-stage",
+    "dev-two-stage-hq",
+    "keyframe",
+    "ic-lora",
+    "t2a",
+    "retake",
+    "extend",
+]
+ALIASES = {
+    "ti2vid_one_stage": "dev",
+    "ti2vid_two_stages": "dev-two-stage",
+    "full": "dev-two-stage",
+    "two_stage": "dev-two-stage",
+    "ti2vid_two_stages_hq": "dev-two-stage-hq",
+    "keyframe_interpolation": "keyframe",
+    "ic_lora": "ic-lora",
+}
+Strength = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+Pixels = Annotated[int, Field(gt=0, le=16384)]
+Scale = Annotated[float, Field(ge=0, le=100)]
+
+
+class Flag(BaseModel):
+    """A flag with several values: a file, then what may follow it, in the order of the fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: Path
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_words(cls, data: Any) -> Any:
+        if isinstance(data, str | Path):
+            data = [data]
+        if not isinstance(data, Sequence):
+            return data
+        names = list(cls.model_fields)
+        if len(data) > len(names):
+            raise ValueError(f"takes {' '.join(name.upper() for name in names)}, got {list(data)}")
+        return dict(zip(names, data, strict=False))
+
+
+class ImageFlag(Flag):
+    """``--image PATH [FRAME [STRENGTH [CRF]]]``."""
+
+    frame: Annotated[int, Field(ge=0)] = 0
+    strength: Strength | None = None
+    crf: Annotated[int, Field(ge=0, le=51)] | None = None
+
+
+def _zero(frame: int) -> int:
+    if frame:
+        raise ValueError("a reference starts with the clip, so that only 0 would fit")
+    return frame
+
+
+class ReferenceFlag(Flag):
+    """``--video-conditioning PATH [FRAME [STRENGTH]]``."""
+
+    frame: Annotated[int, AfterValidator(_zero)] = 0
+    strength: Strength = 1.0
+
+
+class LoRAFlag(Flag):
+    """``--lora PATH [STRENGTH [AUDIO_STRENGTH]]``."""
+
+    path: str  # type: ignore[assignment]  # a name on the hub is no path
+    strength: float | None = None
+    audio_strength: float | None = None
+
+
+class ClipFlag(Flag):
+    """``--prefix-video PATH [FRAMES]`` and ``--suffix-video``."""
+
+    frames: Positive = TIME_SCALE + 1
+
+
+class MaskFlag(Flag):
+    """``--conditioning-attention-mask PATH STRENGTH``."""
+
+    strength: Strength = 1.0
+
+
+def _pad(data: Any) -> Any:
+    return [int(part) for part in data.split(",")] if isinstance(data, str) else data
+
+
+def _multiple_of_8(value: int) -> int:
+    if value % TIME_SCALE:
+        raise ValueError(f"frames come in eights; {value - value % TIME_SCALE + 8} would fit")
+    return value
+
+
+Eights = Annotated[Positive, AfterValidator(_multiple_of_8)]
+Padding = Annotated[
+    tuple[int, int, int, int], BeforeValidator(_pad), Field(description="left, top, right, bottom")
+]
+
 
 class GenerateConfig(BaseModel):
-    """One clip; a field is the flag of the same name. Sizes in pixels, fps in frames a second."""
+    """One clip."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt: str = Field(min_length=1)
+    pipeline: Annotated[PipelineName, BeforeValidator(lambda name: ALIASES.get(name, name))] = (
+        "distilled"
+    )
     model: str = "Lightricks/LTX-2"
     text_encoder_repo: str | None = None
-    height: Annotated[int, Field(gt=0)] = 512
-    width: Annotated[int, Field(gt=0)] = 512
-    num_frames: Annotated[int, Field(gt=0)] = 33
-    fps: Annotated[float, Field(gt=0, le=120)] = 24.0
+    spatial_upscaler: str | None = None
+    quantize: Literal[4, 6, 8] | None = None
+    allow_unknown_config: tuple[str, ...] = ()
+
+    height: Pixels = 512
+    width: Pixels = 512
+    num_frames: Annotated[int, Field(gt=0, le=100_000)] = 33
+    fps: Annotated[float, Field(ge=1, le=120, allow_inf_nan=False)] = 24.0
     seed: Annotated[int, Field(ge=0, lt=2**64)] = 42
     audio: bool = False
     one_stage: bool = False
+    skip_stage_2: bool = False
     output_path: Path = Path("output.mp4")
-    allow_unknown_config: tuple[str, ...] = ()
+
+    steps: Positive | None = None
+    cfg_scale: Scale = 3.0
+    audio_cfg_scale: Scale = 7.0
+    cfg_rescale: Strength | None = None
+    stg_scale: Scale = 0.0
+    stg_blocks: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    modality_scale: Scale = 1.0
+    apg: bool = False
+    skip_step: Annotated[int, Field(ge=0)] = 0
+    audio_skip_step: Annotated[int, Field(ge=0)] = 0
+    negative_prompt: str | None = None
+    max_batch_size: Positive | None = None
+
+    image: tuple[ImageFlag, ...] = ()
+    image_strength: Strength = 1.0
+    conditioning_mode: Literal["auto", "replace", "guide"] = "auto"
+    video_conditioning: tuple[ReferenceFlag, ...] = ()
+    conditioning_attention_mask: MaskFlag | None = None
+    prefix_video: ClipFlag | None = None
+    suffix_video: ClipFlag | None = None
+    mask: Path | None = None
+    pad: Padding | None = None
+
+    audio_file: Path | None = None
+    audio_start_time: Annotated[float, Field(ge=0)] = 0.0
+    audio_strength: Strength = 1.0
+    reference_audio: Path | None = None
+
+    video: Path | None = None
+    start_time: Annotated[float, Field(ge=0)] = 0.0
+    end_time: Annotated[float, Field(gt=0)] | None = None
+    keep: Literal["video", "audio"] | None = None
+    extend_after: Eights | None = None
+    extend_before: Eights | None = None
+
+    lora: tuple[LoRAFlag, ...] = ()
+    lora_strength: float = 1.0
+    lora_mode: Literal["auto", "attach", "fuse"] = "auto"
+    lora_allow_unmatched: bool = False
+    distilled_lora: LoRAFlag | None = None
+    lora_strength_stage_1: float = 0.25
+    lora_strength_stage_2: float = 0.5
+
+    @field_validator("prompt", mode="before")
+    @classmethod
+    def _strip(cls, prompt: Any) -> Any:
+        return prompt.strip() if isinstance(prompt, str) else prompt
+
+    @field_validator("output_path", mode="after")
+    @classmethod
+    def _expand(cls, path: Path) -> Path:
+        return path.expanduser()
+
+    @property
+    def two_stages(self) -> bool:
+        """Whether a half-size stage comes first."""
+        single = {"dev", "t2a", "retake", "extend"}
+        return self.pipeline not in single and not self.one_stage
+
+    def given(self, *fields: str) -> list[str]:
+        """Which of these fields were asked for."""
+        return [field for field in fields if field in self.model_fields_set]
 
     def size_faults(self) -> dict[str, tuple[int, str]]:
         """Sizes that the model cannot make: field to the nearest value that fits, and the rule."""
-        multiple = 32 if self.one_stage else 64
+        multiple = 32
+        if self.two_stages:
+            multiple = 128 if "x1.5" in (self.spatial_upscaler or "") else 64
         faults = {}
         for field in ("height", "width"):
             value = getattr(self, field)
@@ -50,10 +236,14 @@ def build(given: Mapping[str, object]) -> GenerateConfig:
     try:
         return GenerateConfig.model_validate(given)
     except ValidationError as error:
-        problems = []
-        for problem in error.errors():
-            flag = f"--{str(problem['loc'][0]).replace('_', '-')}"
-            missing = problem["type"] in ("missing", "string_too_short")
-            said = "is required" if missing else f"{problem['input']!r}: {problem['msg']}"
-            problems.append(f"{flag} {said}")
-        raise UserError(summarise(problems)) from None
+        problems = [_describe(problem) for problem in error.errors()]
+        raise UserError(summarise(list(dict.fromkeys(problems)))) from None
+
+
+def _describe(problem: Any) -> str:
+    flag = f"--{str(problem['loc'][0]).replace('_', '-')}"
+    if problem["type"] in ("missing", "string_too_short") and len(problem["loc"]) == 1:
+        return f"{flag} is required"
+    message = problem["msg"].removeprefix("Value error, ")
+    part = next((f" {p.upper()}" for p in problem["loc"][1:] if isinstance(p, str)), "")
+    return f"{flag}{part} {problem['input']!r}: {message}"

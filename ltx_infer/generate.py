@@ -1,81 +1,150 @@
 """A clip from a request: find the files, check them, make latents, decode, write."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import mlx.core as mx
 import numpy as np
 
+from ltx_infer.combinations import GUIDED, faults
 from ltx_infer.config import GenerateConfig
 from ltx_infer.hub import ModelFiles, find_model
-from ltx_infer.media import check_output, write_clip
+from ltx_infer.inputs import Media, encode
+from ltx_infer.loras import Loras, open_loras
+from ltx_infer.media import check_output, check_wav, write_clip, write_wav
+from ltx_infer.models import ClipSize, Models
 from ltx_infer.pipeline import (
-    ClipSize,
-    Models,
-    Report,
+    ClipLatents,
     decode_audio,
     decode_video,
-    distilled,
     encode_prompt,
+    run,
 )
+from ltx_infer.progress import Report
+from ltx_infer.read_media import read_media, source_has_sound
+from ltx_infer.recipes import Facts, Recipe, make_recipe
 from ltx_infer.sanity import check_sound, checked_frames
+from ltx_infer.saved import Saved, latents_path, load, save
 from ltx_infer.state import Noise, seeded_noise
+from ltx_models import blas
 from ltx_models.checkpoint import open_checkpoint
-from ltx_models.device import compute_dtype
+from ltx_models.config import summarise
+from ltx_models.device import compute_dtype, prepare
+from ltx_models.errors import UserError
+from ltx_models.upsampler import load_upsampler
+
+NEGATIVE_PROMPT = (
+    "blurry, out of focus, grainy, washed out, overexposed, distorted faces, extra limbs, "
+    "jittery motion, frozen frames, watermark, subtitles, muffled or distorted sound, silence"
+)
+Say = Callable[[str], None]
+
+
+def _quietly(_line: str) -> None:
+    pass
 
 
 class Written(NamedTuple):
-    """What was made: the number of frames, and the sound's rate in Hz or None without sound."""
+    """What was made: the file, its number of frames, its sound's rate in Hz or None."""
 
+    path: Path
     num_frames: int
     sampling_rate: int | None
 
 
-def generate(config: GenerateConfig, *, report: Report, noise: Noise | None = None) -> Written:
+class Job(NamedTuple):
+    """A request with everything that was found for it, before any network has run."""
+
+    config: GenerateConfig
+    models: Models
+    recipe: Recipe
+    loras: Loras
+    media: Media
+    size: ClipSize
+
+
+def generate(
+    config: GenerateConfig,
+    *,
+    report: Report,
+    say: Say = _quietly,
+    noise: Noise | None = None,
+) -> Written:
     """Make the clip that ``config`` asks for and write it to its ``output_path``.
 
-    ``noise`` replaces the noise of the seed, to replay a recorded run. Raises UserError for what
-    cannot be had or made, before anything long is begun where that can be known.
+    ``say`` is told in one line each what was decided. ``noise`` replaces the noise of the seed, to
+    replay a recorded run. Raises UserError for what cannot be had or made, before anything long is
+    begun where that can be known; latents that were finished then lie beside the output.
     """
-    check_output(config.output_path)
-    models = open_models(config)
-    report("text", 0, 1)
-    context = encode_prompt(models, config.prompt, audio=config.audio)
-    report("text", 1, 1)
-    size = ClipSize(config.num_frames, config.height, config.width, config.fps)
-    latents = distilled(
-        models, context, size, noise=noise or seeded_noise(config.seed), report=report
-    )
-    del context
-    waveform, rate = None, None
-    if latents.audio is not None:
-        report("sound", 0, 1)
-        waveform, rate = decode_audio(models, latents.audio)
-        check_sound(waveform, stage="sound")
-        report("sound", 1, 1)
-    frames = checked_frames(
-        _reported(decode_video(models, latents.video), config.num_frames, report), stage="decode"
-    )
-    num_frames = write_clip(
-        config.output_path, frames, fps=config.fps, audio=waveform, sampling_rate=rate
-    )
-    return Written(num_frames, rate)
+    check_place(config)
+    job = prepare_job(config, say=say)
+    latents = make_latents(job, report=report, noise=noise or seeded_noise(config.seed))
+    own_sound = job.media.sound if "audio" in job.media.frozen else None
+    saved = Saved(latents, job.size.fps, config.model, own_sound)
+    path = latents_path(config.output_path)
+    save(path, saved)
+    written = decode(job.models, saved, config.output_path, report=report)
+    path.unlink()
+    return written
 
 
-def open_models(config: GenerateConfig) -> Models:
-    """The files of a request, opened and fitted to their networks; no weights are read."""
-    files = find_model(config.model, variant="distilled")
+def check_place(config: GenerateConfig) -> None:
+    """Raise UserError unless the output can be written where it is asked for."""
+    (check_wav if config.pipeline == "t2a" else check_output)(config.output_path)
+
+
+def prepare_job(config: GenerateConfig, *, say: Say) -> Job:
+    """Find, open and fit everything that a request needs; reads no weights."""
+    blas.check()
+    prepare()
+    if wrong := config.size_faults():
+        field, (value, rule) = next(iter(wrong.items()))
+        raise UserError(f"{field}: {getattr(config, field)} is not {rule}; {value} would fit")
+    if problems := faults(config):
+        raise UserError(summarise(problems))
+    models, facts = _open(config, say)
+    recipe = make_recipe(config, facts)
+    models.check(recipe)
+    loras = open_loras(
+        config,
+        recipe,
+        folder=models.checkpoint.path.parent,
+        quantized=config.quantize is not None,
+    )
+    given = read_media(config, loras, version=models.checkpoint.version)
+    for note in (*recipe.notes, *loras.notes, *given.notes):
+        say(note)
+    models.latent_size(given.size)
+    return Job(config, models, recipe, loras, given.media, given.size)
+
+
+def _open(config: GenerateConfig, say: Say) -> tuple[Models, Facts]:
+    variant = "dev" if config.pipeline in GUIDED else "distilled"
+    files = find_model(config.model, variant=variant)
     checkpoint = open_checkpoint(files.checkpoint, allow_unknown=config.allow_unknown_config)
     models = Models(
         checkpoint=checkpoint,
         gemma=_text_encoder(config, files),
-        upscaler=None if config.one_stage else files.spatial_upscaler(),
+        upscaler=files.spatial_upscaler(config.spatial_upscaler) if config.two_stages else None,
         dtype=compute_dtype(),
+        bits=config.quantize,
     )
-    models.check(audio=config.audio)
-    mx.clear_cache()
-    return models
+    for note in files.notes:
+        say(note)
+    upscale = 2.0
+    if models.upscaler is not None:
+        upscale = load_upsampler(models.upscaler, dtype=models.dtype).config.spatial_scale
+    half = ClipSize(config.num_frames, config.height, config.width, config.fps).of(0.5)
+    frames, rows, columns = models.latent_size(half) if config.two_stages else (1, 1, 1)
+    facts = Facts(
+        version=checkpoint.version,
+        variant=files.variant,
+        num_layers=models.transformer_config.num_layers,
+        first_tokens=frames * rows * columns,
+        upscale=upscale,
+        source_sound=source_has_sound(config),
+    )
+    return models, facts
 
 
 def _text_encoder(config: GenerateConfig, files: ModelFiles) -> Path:
@@ -85,11 +154,79 @@ def _text_encoder(config: GenerateConfig, files: ModelFiles) -> Path:
     return Path(config.text_encoder_repo).expanduser()
 
 
+def make_latents(job: Job, *, report: Report, noise: Noise) -> ClipLatents:
+    """The latents of a clip: prompt, inputs, then every stage."""
+    config = job.config
+    report("text", 0, 1)
+    negative = NEGATIVE_PROMPT if config.negative_prompt is None else config.negative_prompt
+    contexts = encode_prompt(job.models, job.recipe, config.prompt, negative)
+    report("text", 1, 1)
+    inputs = encode(job.models, job.media, job.recipe, job.size, report=report)
+    found = run(
+        job.models,
+        job.recipe,
+        contexts,
+        inputs,
+        job.size,
+        loras=job.loras,
+        noise=noise,
+        report=report,
+        max_batch_size=config.max_batch_size or 1,
+    )
+    return ClipLatents(found[-1].video, found[job.recipe.sound_of].audio)
+
+
+def decode(models: Models, saved: Saved, output: Path, *, report: Report) -> Written:
+    """Decode latents and write the clip, or a WAV where there is no picture."""
+    sound = saved.sound
+    if sound is None and saved.latents.audio is not None:
+        report("sound", 0, 1)
+        waveform, rate = decode_audio(models, saved.latents.audio)
+        check_sound(waveform, stage="sound")
+        report("sound", 1, 1)
+    else:
+        waveform, rate = (None, None) if sound is None else sound
+    video = saved.latents.video
+    if video is None:
+        assert waveform is not None
+        assert rate is not None
+        write_wav(output, waveform, rate=rate)
+        return Written(output, 0, rate)
+    total = (video.shape[2] - 1) * models.video_config.scale.time + 1
+    frames = _reported(decode_video(models, video), total, report)
+    num_frames = write_clip(
+        output,
+        checked_frames(frames, stage="decode"),
+        fps=saved.fps,
+        audio=waveform,
+        sampling_rate=rate,
+    )
+    return Written(output, num_frames, rate)
+
+
+def decode_only(
+    config_model: str | None, latents: Path, output: Path, *, report: Report
+) -> Written:
+    """Go on where a run stopped after its last stage; ``config_model`` replaces its --model."""
+    saved = load(latents)
+    (check_wav if saved.latents.video is None else check_output)(output)
+    blas.check()
+    prepare()
+    files = find_model(config_model or saved.model, variant="distilled")
+    models = Models(
+        checkpoint=open_checkpoint(files.checkpoint),
+        gemma=files.folder,
+        upscaler=None,
+        dtype=compute_dtype(),
+    )
+    return decode(models, saved, output, report=report)
+
+
 def _reported(chunks: Iterator[np.ndarray], total: int, report: Report) -> Iterator[np.ndarray]:
     """Pass on chunks of frames and report each."""
     report("decode", 0, total)
     done = 0
     for chunk in chunks:
-        yield chunk
         done += len(chunk)
+        yield chunk
         report("decode", done, total)

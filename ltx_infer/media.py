@@ -1,9 +1,10 @@
-"""Clips written to files: H.264 and AAC through PyAV, which is imported when a clip is written.
+"""Clips and sounds written to files: H.264, AAC and WAV. PyAV is imported when a clip is written.
 
 A file appears under its name only when it is complete; until then it has a temporary one beside it.
 """
 
 import os
+import wave
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 ENDINGS = (".mp4", ".mov")
 H264 = {"crf": "19", "preset": "veryfast"}
 AAC_BITS_PER_SECOND = 192_000
+WAV_FULL_SCALE = 32767
 BT709 = 1  # the number of BT.709 in each colour field of H.264
 VIDEO_RANGE = 1  # black at 16 and white at 235, as players expect
 NTSC_BASES = (24, 30, 48, 60, 120)  # 23.976 stands for 24000/1001, and so on
@@ -39,6 +41,17 @@ def check_output(path: Path) -> None:
     """Raise UserError unless a clip can be written there; worth a call before a long run."""
     if path.suffix.lower() not in ENDINGS:
         raise UserError(f"{path}: the name of a clip ends in {' or '.join(ENDINGS)}")
+    _check_place(path)
+
+
+def check_wav(path: Path) -> None:
+    """Raise UserError unless a WAV can be written there."""
+    if path.suffix.lower() != ".wav":
+        raise UserError(f"{path}: the name of a sound ends in .wav")
+    _check_place(path)
+
+
+def _check_place(path: Path) -> None:
     if not path.parent.is_dir():
         raise UserError(f"{path}: there is no folder {path.parent}")
     if path.is_dir() or not os.access(path.parent, os.W_OK):
@@ -102,6 +115,36 @@ def write_clip(
     return num_frames
 
 
+def write_wav(path: Path, waveform: np.ndarray, *, rate: int) -> None:
+    """Write (samples,) or (1 or 2, samples), float in [-1, 1], as a stereo WAV of 16 bits (10.3).
+
+    Raises UserError for a place that takes no file and for values that are not finite; a failure
+    leaves no file.
+    """
+    check_wav(path)
+    pulses = np.rint(_two_channels(waveform) * WAV_FULL_SCALE).astype("<i2")
+    with _replacing(path) as part:
+        try:
+            with wave.open(str(part), "wb") as file:
+                file.setnchannels(2)
+                file.setsampwidth(2)
+                file.setframerate(rate)
+                file.writeframes(pulses.T.tobytes())
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A name beside ``path`` whose file takes its place if the block ends well, or else goes."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 @contextmanager
 def _output(path: Path, *, comment: str | None) -> Iterator["OutputContainer"]:
     """A container that becomes ``path`` if the block ends well, and else leaves nothing."""
@@ -110,8 +153,7 @@ def _output(path: Path, *, comment: str | None) -> Iterator["OutputContainer"]:
     form = path.suffix.lower().removeprefix(".")
     if form == "mov" and comment is not None and len(comment.encode()) > MOV_COMMENT_BYTES:
         raise UserError(f"{path}: its comment is too long for a .mov; take a .mp4")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with _replacing(path) as part:
         with _told(path):
             container = av.open(str(part), "w", form, options={"movflags": "+faststart"})
         if comment is not None:
@@ -121,9 +163,6 @@ def _output(path: Path, *, comment: str | None) -> Iterator["OutputContainer"]:
         finally:
             with _told(path):
                 container.close()
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -154,15 +193,20 @@ def _stereo(audio: np.ndarray, rate: int | None) -> Sound:
     import av  # noqa: PLC0415
 
     rates = av.Codec("aac", "w").audio_rates or []
-    if rate not in rates:
+    if rate is None or rate not in rates:
         raise UserError(f"AAC has no sampling rate of {rate}; it has {', '.join(map(str, rates))}")
+    return Sound(_two_channels(audio), rate)
+
+
+def _two_channels(audio: np.ndarray) -> np.ndarray:
+    """Sound (samples,) or (1 or 2, samples) as (2, samples), float32 within [-1, 1]."""
     channels = np.atleast_2d(audio)
     if channels.ndim != 2 or len(channels) > 2 or not np.issubdtype(audio.dtype, np.floating):
         raise ValueError(f"sound is float (1 or 2, samples), not {audio.dtype} {audio.shape}")
     if not np.isfinite(channels).all():
         raise UserError("the sound holds values that are not finite")
     samples = np.clip(channels, -1, 1).astype(np.float32)
-    return Sound(np.broadcast_to(samples, (2, samples.shape[1])), rate)
+    return np.broadcast_to(samples, (2, samples.shape[1]))
 
 
 def _add_video(

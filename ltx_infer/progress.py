@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Self
 
 from rich.console import Console
@@ -13,6 +14,8 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+
+Report = Callable[[str, int, int], None]  # what is done, how many steps of it are, of how many
 
 
 class StageLines:

@@ -14,6 +14,10 @@ LATENT_STD = (0.2, 3.0)  # of latents in the VAE's normalised scale, noise inclu
 FRAME_STD = 2 / 255  # of a picture in [0, 1]
 SAMPLED = 4  # every so many rows and columns tell whether a picture is flat, in a tenth of the time
 SILENCE_DBFS = -60.0
+STOPPED = (
+    "On a Mac the system can stop long work on the GPU: try fewer --num-frames, a smaller --height "
+    "and --width, or with the display asleep."
+)
 
 
 class SanityError(UserError):
@@ -30,18 +34,21 @@ def check_latents(latents: mx.array, *, stage: str) -> None:
         seen = f"{bad} of {latents.size} latent values are not finite"
     else:
         seen = f"the latents' standard deviation is {std:.3g}, usual is {low} to {high}"
-    raise SanityError(f"{stage}: {seen}.\nTry lower guidance, no LoRA, or more bits with -q.")
+    raise SanityError(
+        f"{stage}: {seen}.\nTry a lower --cfg-scale, no --lora, or more bits with -q."
+    )
 
 
 def checked_frames(chunks: Iterable[np.ndarray], *, stage: str) -> Iterator[np.ndarray]:
-    """Pass on chunks of frames (F, H, W, 3), uint8 or float in [0, 1], and judge them at the end.
+    """Pass on chunks of frames (F, H, W, 3), uint8 or float in [0, 1], and judge the clip.
 
-    Raises SanityError if most frames are of one colour (a fade to black has some) or hold values
-    that are not finite, or if all frames are the same. Chunks are passed on before that is known,
-    so the reader must take back what it wrote, as ``write_clip`` does.
+    Raises SanityError before a chunk with values that are not finite; and at the end if most
+    frames are of one colour (a fade to black has some), or if all are the same. Chunks are passed
+    on before that is known, so the reader must take back what it wrote, as ``write_clip`` does.
     """
     first, num_frames, num_flat, moved = None, 0, 0, False
     for chunk in chunks:
+        _check_finite(chunk, stage=stage, start=num_frames)
         for frame in chunk:
             first = frame.copy() if first is None else first
             num_frames += 1
@@ -50,13 +57,12 @@ def checked_frames(chunks: Iterable[np.ndarray], *, stage: str) -> Iterator[np.n
         yield chunk
     if 2 * num_flat > num_frames:
         raise SanityError(
-            f"{stage}: {num_flat} of {num_frames} frames are of one colour or not finite.\n"
-            "On a Mac the system can stop long work on the GPU: try --tiling aggressive, "
-            "fewer frames, or with the display asleep."
+            f"{stage}: {num_flat} of {num_frames} frames are of one colour.\n{STOPPED}"
         )
     if num_frames > 1 and not moved:
         raise SanityError(
-            f"{stage}: all {num_frames} frames are the same.\nTry another --seed, or fewer frames."
+            f"{stage}: all {num_frames} frames are the same.\n"
+            "Try another --seed, or fewer --num-frames."
         )
 
 
@@ -64,7 +70,9 @@ def check_sound(waveform: np.ndarray, *, stage: str) -> None:
     """Raise SanityError unless a waveform in [-1, 1], of any shape, is finite and audible."""
     power = float(np.mean(np.square(waveform, dtype=np.float64))) if waveform.size else 0.0
     if not np.isfinite(power):
-        raise SanityError(f"{stage}: the sound is not finite.\nTry without LoRA, or without -q.")
+        raise SanityError(
+            f"{stage}: the sound is not finite.\nTry no --lora, or more bits with -q."
+        )
     level = 10 * np.log10(max(power, 1e-20))
     if level <= SILENCE_DBFS:
         raise SanityError(
@@ -73,9 +81,19 @@ def check_sound(waveform: np.ndarray, *, stage: str) -> None:
         )
 
 
+def _check_finite(chunk: np.ndarray, *, stage: str, start: int) -> None:
+    """Raise SanityError for a chunk of frames, the first of them number ``start``, with NaN."""
+    if chunk.dtype == np.uint8:
+        return
+    wrong = np.flatnonzero(~np.isfinite(chunk).all(axis=(1, 2, 3)))
+    if wrong.size:
+        raise SanityError(
+            f"{stage}: frame {start + wrong[0]} has values that are not finite.\n{STOPPED}"
+        )
+
+
 def _is_flat(frame: np.ndarray) -> bool:
-    """Whether a frame (H, W, 3) is one colour all over, or not finite."""
+    """Whether a frame (H, W, 3) is one colour all over."""
     pixels = frame[::SAMPLED, ::SAMPLED].reshape(-1, 3)
-    with np.errstate(invalid="ignore"):  # infinity less infinity
-        std = pixels.std(axis=0, dtype=np.float32).max()
-    return not std > FRAME_STD * (255 if frame.dtype == np.uint8 else 1)
+    std = pixels.std(axis=0, dtype=np.float32).max()
+    return bool(std <= FRAME_STD * (255 if frame.dtype == np.uint8 else 1))

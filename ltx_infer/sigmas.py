@@ -28,8 +28,18 @@ def shifted(
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1, got {num_steps}")
     shift = math.exp(token_shift(num_tokens, base_shift=base_shift, max_shift=max_shift))
-    even = np.linspace(1.0, 0.0, num_steps + 1)[:-1]
-    sigmas = shift / (shift + (1 / even - 1))
+    # In float32 and in the reference's order: a sigma's last bit is 6e-5 of the angle that its
+    # timestep has, which guidance multiplies into something that can be heard.
+    one = np.float32(1)
+    odds = np.float32(shift) + (one / _falling(num_steps) - one)
+    sigmas = (one / odds) * np.float32(shift)
     if terminal is not None and num_steps > 1:
-        sigmas = 1 - (1 - sigmas) * (1 - terminal) / (1 - sigmas[-1])
+        sigmas = one - (one - sigmas) / ((one - sigmas[-1]) / np.float32(1 - terminal))
     return (*sigmas.tolist(), 0.0)
+
+
+def _falling(count: int) -> np.ndarray:
+    """``count`` even levels from 1 down, 0 left out, each rounded once from the nearer end."""
+    step, index = np.float64(np.float32(-1 / count)), np.arange(count)
+    levels = np.where(index < (count + 1) // 2, 1 + step * index, -step * (count - index))
+    return levels.astype(np.float32)

@@ -3,13 +3,15 @@
 Letters: B batch, T tokens, C channels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import mlx.core as mx
 import numpy as np
 
 Noise = Callable[[tuple[int, ...]], mx.array]  # a shape to standard normal float32 values
+Tokens = tuple[mx.array, ...]  # (video,), (audio,) or (video, audio), each (B, T, C) float32
+Blend = Callable[[Tokens], Tokens]  # puts what is given back into the tokens of every stream
 
 
 class State(NamedTuple):
@@ -22,12 +24,33 @@ class State(NamedTuple):
     num_tokens: int  # of the clip itself; those behind are cut off after sampling
     attention_mask: np.ndarray | None = None  # (B, T, T), weights in [0, 1]
     frozen: bool = False  # given as a whole, and its noise level is 0
+    from_noise: bool = False  # though given, it starts as noise; see ``freeze``
 
 
 def free_state(tokens: mx.array, positions: np.ndarray) -> State:
     """A stream of which nothing is given: all of ``tokens`` (B, T, C) are generated."""
     tokens, mask = tokens.astype(mx.float32), np.ones(tokens.shape[:2], np.float32)
     return State(tokens, tokens, mask, positions, tokens.shape[1])
+
+
+def freeze(state: State, *, from_noise: bool = False) -> State:
+    """The stream as it is, given as a whole: nothing of it is generated (spec/model.md part 9).
+
+    With ``from_noise`` the other stream sees it come out of noise as sampling goes on: so retake
+    does it in the reference with the stream that it keeps, audio-to-video does not.
+    """
+    mask = np.zeros_like(state.denoise_mask)
+    return state._replace(denoise_mask=mask, frozen=True, from_noise=from_noise)
+
+
+def noise_level(state: State, sigma: float) -> float:
+    """The stream's own noise level at a step: none where it is frozen."""
+    return 0.0 if state.frozen else sigma
+
+
+def own_tokens(state: State, tokens: mx.array) -> mx.array:
+    """Those of ``tokens`` (B, T, C) that are the clip's, without what conditions appended."""
+    return tokens[:, : state.num_tokens]
 
 
 def seeded_noise(seed: int) -> Noise:
@@ -44,10 +67,20 @@ def seeded_noise(seed: int) -> Noise:
 
 def add_noise(state: State, noise: mx.array, scale: float) -> mx.array:
     """Mix noise into the tokens by ``scale``, and given tokens back in by the mask."""
-    return blend(state, state.tokens + (noise - state.tokens) * scale)
+    mixed = state.tokens + (noise - state.tokens) * scale
+    return mixed if state.from_noise else blend(state, mixed)
 
 
 def blend(state: State, tokens: mx.array) -> mx.array:
-    """Tokens where they are generated, the clean ones where they are given."""
+    """Tokens where they are generated, the clean ones where they are given, bit by bit."""
     mask = mx.array(state.denoise_mask)[..., None]
-    return tokens * mask + state.clean * (1 - mask)
+    return mx.where(mask > 0, tokens * mask + state.clean * (1 - mask), state.clean)
+
+
+def blender(states: Sequence[State]) -> Blend:
+    """``blend`` of all streams at once, in their order."""
+
+    def blend_all(tokens: Tokens) -> Tokens:
+        return tuple(blend(state, x) for state, x in zip(states, tokens, strict=True))
+
+    return blend_all

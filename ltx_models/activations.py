@@ -32,7 +32,7 @@ def gelu(x: mx.array) -> mx.array:
 
 
 def silu(x: mx.array) -> mx.array:
-    """X sigmoid(x) = 0.5 x (1 + tanh(x / 2)), of any shape, in the type of x."""
+    """0.5 x (1 + tanh(x / 2)), which is x sigmoid(x), of any shape, in the type of x."""
     return 0.5 * x * (1 + _tanh(0.5 * x)) if _on_cpu(x) else nn.silu(x)
 
 

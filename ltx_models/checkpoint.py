@@ -4,21 +4,23 @@ Opening reads the header only. Each network's package has a ``load_*`` function 
 Checkpoint, builds the network from its section of the configuration and fills it.
 """
 
-import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import mlx.core as mx
 import mlx.nn as nn
 
-from ltx_models.config import ConfigError, Section, summarise
+from ltx_models.config import ConfigError, Section, as_object, parse_object, summarise
 from ltx_models.released import LTX_2, LTX_2_3
-from ltx_models.weights import TensorFile, WeightsError, load_weights
+from ltx_models.statistics import PerChannelStatistics
+from ltx_models.weights import Parts, TensorFile, WeightsError, load_weights
 
 Config = Mapping[str, Mapping[str, Any]]  # section, key
+M = TypeVar("M", bound=nn.Module)
 S = TypeVar("S", bound=Section)
 
 TRANSFORMER = "model.diffusion_model."
@@ -26,8 +28,31 @@ CONNECTORS = (
     f"{TRANSFORMER}video_embeddings_connector.",
     f"{TRANSFORMER}audio_embeddings_connector.",
 )
-PREFIXES = (TRANSFORMER, "text_embedding_projection.", "vae.", "audio_vae.", "vocoder.")
+PROJECTION = "text_embedding_projection."
+PREFIXES = (TRANSFORMER, PROJECTION, "vae.", "audio_vae.", "vocoder.")
+STATISTICS = "per_channel_statistics."  # of a VAE, shared by its encoder and its decoder
+CODERS = ("encoder.", "decoder.", STATISTICS)
+NETWORKS = (
+    TRANSFORMER,
+    PROJECTION,
+    *(f"{vae}{part}" for vae in ("vae.", "audio_vae.") for part in CODERS),
+    "vocoder.",
+)
 SECTIONS = ("transformer", "vae", "audio_vae", "vocoder", "scheduler")
+OLDEST, LATER = (2, 0), (2, 4)  # versions: the first of LTX-2, and the first that is not read here
+
+
+class SchedulerConfig(Section):
+    """The section ``scheduler``, which nothing is computed from (spec/model.md 2.2)."""
+
+    constants: ClassVar[Mapping[str, Any]] = {
+        "_class_name": "RectifiedFlowScheduler",
+        "num_train_timesteps": 1000,
+        "shifting": None,
+        "base_resolution": None,
+        "sampler": "LinearQuadratic",
+    }
+    idle: ClassVar[Collection[str]] = ("_diffusers_version",)
 
 
 @dataclass(frozen=True)
@@ -56,70 +81,132 @@ class Checkpoint:
 
     def fill(
         self,
-        module: nn.Module,
-        parts: Mapping[str, str],
+        module: M,
+        parts: Parts,
         *,
         idle: Collection[str] = (),
         dtype: mx.Dtype | None = None,
-    ) -> None:
-        """Load a module whose keys lie under several prefixes of the file.
+    ) -> M:
+        """Load a module whose keys lie under several prefixes of the file, and give it back.
 
         ``parts`` maps a prefix in the module to one in the file, as ``{"": "vae.decoder."}``.
         ``idle`` names full keys, or prefixes that end in ".", that this module does not compute
         with. Every other key of the parts must find its place, and every weight its key.
         """
-        keys, prefixes = set(idle), tuple(entry for entry in idle if entry.endswith("."))
-        found: dict[str, mx.array] = {}
-        for inside, prefix in parts.items():
-            names = [
-                name
-                for name in self.file.keys(prefix)
-                if prefix + name not in keys and not (prefix + name).startswith(prefixes)
-            ]
-            found |= {inside + k: v for k, v in self.file.tensors(prefix, names).items()}
-        load_weights(module, found, source=str(self.path), dtype=dtype)
+        unused, prefixes = set(idle), tuple(entry for entry in idle if entry.endswith("."))
+        keys = [
+            prefix + name
+            for prefix in parts.values()
+            for name in self.file.keys(prefix)
+            if prefix + name not in unused and not (prefix + name).startswith(prefixes)
+        ]
+        tensors = self.file.tensors("", keys)
+        load_weights(module, tensors, source=str(self.path), parts=parts, dtype=dtype)
+        return module
+
+    def fill_coder(self, module: M, prefix: str, *, dtype: mx.Dtype) -> M:
+        """``fill`` for a VAE's encoder or decoder, with the statistics that lie beside it.
+
+        ``prefix`` is as ``vae.encoder.``
+        """
+        beside = f"{prefix.split('.')[0]}.{STATISTICS}"
+        idle = [beside + name for name in PerChannelStatistics.idle]
+        return self.fill(module, {"": prefix, STATISTICS: beside}, idle=idle, dtype=dtype)
 
 
 def open_checkpoint(path: Path, *, allow_unknown: Collection[str] = ()) -> Checkpoint:
     """Open a monolithic ``.safetensors`` of LTX-2 or LTX-2.3.
 
     ``allow_unknown`` names configuration keys to pass over. Raises WeightsError for a file that
-    is not such a checkpoint and ConfigError for a configuration that contradicts its tensors.
+    is not such a checkpoint, and ConfigError for a configuration that contradicts its tensors or
+    has none of the keys to pass over.
     """
     file = TensorFile(path)
-    strangers = [key for key in file.infos if not key.startswith(PREFIXES)]
-    if not any(key.startswith(PREFIXES) for key in file.infos):
-        raise WeightsError(
-            f"{path}: not an LTX-2 checkpoint: no tensor is named {', '.join(PREFIXES)}..."
-        )
-    if strangers:
+    version = parse_version(file.metadata)
+    _check_kind(file, version)
+    if strangers := [key for key in file.infos if not key.startswith(NETWORKS)]:
         raise WeightsError(
             f"{path}: tensors that belong to no network of LTX-2:\n{summarise(sorted(strangers))}"
         )
-    config = _read_config(file)
-    _check_against_tensors(file, config.get("transformer", {}))
-    return Checkpoint(file, parse_version(file.metadata), config, allow_unknown)
+    checkpoint = Checkpoint(file, version, _read_config(file), allow_unknown)
+    _check_allowed(checkpoint)
+    _check_against_tensors(file, checkpoint.config.get("transformer", {}))
+    if "scheduler" in checkpoint.config:
+        checkpoint.section("scheduler", SchedulerConfig)
+    return checkpoint
 
 
 def parse_version(metadata: Mapping[str, str]) -> tuple[int, ...]:
     """The leading integers of ``model_version``; missing or unreadable means the oldest, 2.0."""
     parts = re.match(r"\d+(\.\d+)*", metadata.get("model_version", ""))
-    return tuple(int(part) for part in parts[0].split(".")) if parts else (2, 0)
+    return tuple(int(part) for part in parts[0].split(".")) if parts else OLDEST
+
+
+def _check_kind(file: TensorFile, version: tuple[int, ...]) -> None:
+    """Raise WeightsError for other models, in words that say which they are."""
+    said = f"(model_version {file.metadata.get('model_version')})"
+    keys = file.infos.keys()
+    alone = not _has(keys, *PREFIXES)
+    patchify, keyframes = f"{TRANSFORMER}patchify_proj.weight", "keyframes_abs_pos_embedding"
+    kinds = {
+        f"LTX-2.5 or later {said}": version >= LATER,
+        "LTX-2.5 (it has a duration_head)": _has(keys, "duration_head."),
+        f"LTX-2.5 (it has {keyframes})": f"{TRANSFORMER}{keyframes}" in keys or keyframes in keys,
+        f"LTX-Video {said}, which has no sound": version[0] < OLDEST[0],
+        "LTX-Video (no tensor of it is for sound)": patchify in keys
+        and not any("audio" in key for key in keys),
+        "a VAE in a file of its own, as of LTX-2.5": alone and _has(keys, *CODERS),
+        "a transformer in a file of its own": alone and _has(keys, "transformer_blocks."),
+    }
+    if kind := next((name for name, found in kinds.items() if found), None):
+        raise WeightsError(
+            f"{file.path}: {kind}; only LTX-2 and LTX-2.3, whole in one file, are computed here"
+        )
+    if alone:
+        raise WeightsError(
+            f"{file.path}: not an LTX-2 checkpoint: no tensor is named {', '.join(PREFIXES)}..."
+        )
+
+
+def _has(keys: Collection[str], *prefixes: str) -> bool:
+    return any(key.startswith(prefixes) for key in keys)
+
+
+def _check_allowed(checkpoint: Checkpoint) -> None:
+    """Raise ConfigError for a key to pass over that the configuration does not have."""
+    there = _all_keys(checkpoint.config.values())
+    for key in checkpoint.allow_unknown:
+        if key not in there:
+            near = get_close_matches(key, there, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(
+                f"--allow-unknown-config {key}: no section of the configuration of "
+                f"{checkpoint.path} has this key{hint}"
+            )
+
+
+def _all_keys(data: Iterable[Any]) -> set[str]:
+    """The keys of some JSON objects and of all objects inside them."""
+    keys: set[str] = set()
+    for value in data:
+        if isinstance(value, Mapping):
+            keys |= value.keys() | _all_keys(value.values())
+        elif isinstance(value, list):
+            keys |= _all_keys(value)
+    return keys
 
 
 def _read_config(file: TensorFile) -> Config:
     if "config" not in file.metadata:
         return _recognise(file)
-    try:
-        config = json.loads(file.metadata["config"])
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{file.path}: its metadata's config is not JSON: {error}") from None
+    at = f"{file.path}: its metadata's config"
+    config = parse_object(file.metadata["config"], at=at)
     if unknown := sorted(config.keys() - set(SECTIONS)):
         raise ConfigError(
             f"{file.path}: config has unknown sections {', '.join(unknown)}; "
             f"known are {', '.join(SECTIONS)}"
         )
-    return config
+    return {name: as_object(section, at=f"{at}.{name}") for name, section in config.items()}
 
 
 def _recognise(file: TensorFile) -> Config:
@@ -149,7 +236,7 @@ def _check_against_tensors(file: TensorFile, config: Mapping[str, Any]) -> None:
     attention = f"{TRANSFORMER}transformer_blocks.0.attn1."
     in_file = {
         "num_layers": _num_blocks(file),
-        "cross_attention_adaln": table.shape[0] == 9,
+        "cross_attention_adaln": table.shape[:1] == (9,),
         "apply_gated_attention": f"{attention}to_gate_logits.weight" in file.infos,
     }
     problems = [

@@ -1,12 +1,19 @@
-"""Sections of a checkpoint's configuration: every key is read, known to be idle, or an error."""
+"""Sections of a checkpoint's configuration: every key is read, known to be idle, or an error.
 
+Also the one reader of JSON: a file, or a text inside one, that has to hold an object.
+"""
+
+import json
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ltx_models.errors import UserError
+from ltx_models.errors import UserError, reason
+
+LONGEST = 60  # characters of a wrong value in a message
 
 
 class ConfigError(UserError):
@@ -76,6 +83,35 @@ def _describe(problem: Mapping[str, Any], at: str, cls: type[Section]) -> str:
     near = get_close_matches(str(problem["loc"][-1]), cls.model_fields, n=1)
     hint = f"did you mean {near[0]!r}? Otherwise" if near else "if it changes nothing,"
     return f"{path}: unknown key; {hint} --allow-unknown-config {problem['loc'][-1]}"
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; raises ConfigError for a file that cannot be read or has none."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: {reason(error)}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not JSON: no UTF-8 text: {error}") from None
+    return parse_object(text, at=str(path))
+
+
+def parse_object(text: str, *, at: str) -> dict[str, Any]:
+    """The object in a JSON text; ``at`` is where it lies, for messages. Raises ConfigError."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{at} is not JSON: {error}\nFetch it again.") from None
+    return as_object(data, at=at)
+
+
+def as_object(data: Any, *, at: str) -> dict[str, Any]:
+    """The value itself if it is a JSON object; else ConfigError says what lies ``at`` its place."""
+    if isinstance(data, dict):
+        return data
+    said = json.dumps(data)
+    shown = said if len(said) <= LONGEST else f"{said[:LONGEST]}..."
+    raise ConfigError(f"{at} is not a JSON object, but {shown}")
 
 
 def summarise(problems: list[str], *, shown: int = 3, unnamed: int = 0) -> str:

@@ -4,7 +4,6 @@ They work on un-normalised video latents: twice or 1.5 times the height and widt
 frames. Inside everything is channels-last, (B, F, H, W, C).
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -15,7 +14,7 @@ import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from ltx_models.activations import silu
-from ltx_models.config import ConfigError, Section
+from ltx_models.config import ConfigError, Section, parse_object
 from ltx_models.statistics import PerChannelStatistics
 from ltx_models.video_vae.layers import depth_to_space
 from ltx_models.weights import TensorFile, WeightsError, load_weights
@@ -193,10 +192,7 @@ def _read_config(file: TensorFile) -> UpsamplerConfig:
     """
     if "config" not in file.metadata:
         return _recognise(file)
-    try:
-        data = json.loads(file.metadata["config"])
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{file.path}: its metadata's config is not JSON: {error}") from None
+    data = parse_object(file.metadata["config"], at=f"{file.path}: its metadata's config")
     config = UpsamplerConfig.read(data, at=f"{file.path.name}: config")
     if config.temporal_upsample or config.spatial_scale != 2:
         return config
@@ -204,12 +200,15 @@ def _read_config(file: TensorFile) -> UpsamplerConfig:
 
 
 def _recognise(file: TensorFile) -> UpsamplerConfig:
-    channels, in_channels = file.infos["initial_conv.weight"].shape[:2]
+    shape = file.infos["initial_conv.weight"].shape
+    if len(shape) != 5:
+        raise WeightsError(f"{file.path}: not a latent upsampler: its initial_conv is {shape}")
+    channels, in_channels = shape[:2]
     plain, rational = file.infos.get(PLAIN_KEY), file.infos.get(RATIONAL_KEY)
     temporal = plain is not None and len(plain.shape) == 5
     scales = [2.0]
     if rational is not None:
-        scales = [s for s, (up, _) in RATIOS.items() if rational.shape[0] == up**2 * channels]
+        scales = [s for s, (up, _) in RATIOS.items() if rational.shape[:1] == (up**2 * channels,)]
     if len(scales) != 1:
         raise ConfigError(
             f"{file.path}: its metadata has no config, and its tensors fit the scales "

@@ -7,11 +7,12 @@ from typing import NamedTuple, cast
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 from mlx.utils import tree_flatten
 from safetensors import SafetensorError, safe_open
 
 from ltx_models.config import summarise
-from ltx_models.errors import UserError
+from ltx_models.errors import UserError, reason
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 DTYPES = {"F32", "F16", "BF16", "F8_E4M3"}  # of weights
@@ -19,6 +20,10 @@ DTYPES = {"F32", "F16", "BF16", "F8_E4M3"}  # of weights
 LOADABLE = DTYPES | {"BOOL", "C64"} | {f"{kind}{bits}" for kind in "IU" for bits in (8, 16, 32, 64)}
 SHOWN = 3  # misfits in a message; looking for near names takes long in a large network
 FP8_SCALES = ("weight_scale", "input_scale")
+
+Shape = tuple[int, ...]
+Parts = Mapping[str, str]  # a prefix in a module, and the prefix that its keys have in the file
+WHOLE: Parts = {"": ""}
 
 
 class WeightsError(UserError):
@@ -29,21 +34,21 @@ class TensorInfo(NamedTuple):
     """What the file's header says of one tensor."""
 
     dtype: str
-    shape: tuple[int, ...]
+    shape: Shape
 
 
 class TensorFile:
     """A safetensors file: its header at once, its tensors when they are asked for.
 
     Opening reads the header only. Tensors are lazy ``mx.array``s in the file's (PyTorch) layout.
-    Raises WeightsError if the file is missing, truncated or not safetensors.
+    Raises WeightsError if the file cannot be opened, is truncated or not safetensors.
     """
 
     def __init__(self, path: Path):
         self.path = path
-        if not path.is_file():
-            raise WeightsError(f"{path}: no such file")
         try:
+            with path.open("rb"):  # safe_open says "no such file" whatever the reason is
+                pass
             with safe_open(path, "numpy") as file:
                 self.metadata: dict[str, str] = file.metadata() or {}
                 slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
@@ -51,6 +56,8 @@ class TensorFile:
                     key: TensorInfo(part.get_dtype(), tuple(part.get_shape()))
                     for key, part in slices.items()
                 }
+        except OSError as error:
+            raise WeightsError(f"{path}: {reason(error)}") from None
         except SafetensorError as error:
             size = path.stat().st_size
             raise WeightsError(
@@ -61,20 +68,27 @@ class TensorFile:
             raise self._unreadable(strange)
 
     def keys(self, prefix: str) -> list[str]:
-        """Names under a prefix, with the prefix taken off once."""
-        return [key.removeprefix(prefix) for key in self.infos if key.startswith(prefix)]
+        """Names under a prefix, with the prefix taken off once.
+
+        Scales beside an fp8 weight are part of that weight and have no name of their own.
+        """
+        return [
+            key.removeprefix(prefix)
+            for key in self.infos
+            if key.startswith(prefix) and not self._is_scale(key)
+        ]
 
     def tensors(self, prefix: str, names: Iterable[str]) -> dict[str, mx.array]:
         """The named tensors under a prefix, lazily; fp8 weights are multiplied by their scales.
 
-        Scale tensors beside an fp8 weight are used up here and do not appear in the result.
+        The product is float32, a weight without a scale bfloat16. The scales themselves are left
+        out. Raises WeightsError for a type that is no weight's and a scale that does not fit.
         """
         found: dict[str, mx.array] = {}
         arrays = self._read_lazily()
         for name in names:
             key = prefix + name
-            stem, _, last = key.rpartition(".")
-            if last in FP8_SCALES and self._is_fp8(f"{stem}.weight"):
+            if self._is_scale(key):
                 continue
             if self.infos[key].dtype not in DTYPES:
                 raise self._unreadable([key])
@@ -96,9 +110,12 @@ class TensorFile:
     def _is_fp8(self, key: str) -> bool:
         return key in self.infos and self.infos[key].dtype == "F8_E4M3"
 
+    def _is_scale(self, key: str) -> bool:
+        stem, _, last = key.rpartition(".")
+        return last in FP8_SCALES and self._is_fp8(f"{stem}.weight")
+
     def _from_fp8(self, key: str, arrays: Mapping[str, mx.array]) -> mx.array:
-        # bfloat16 holds every e4m3 code exactly; the product with the scale is rounded once.
-        values = mx.from_fp8(arrays[key], mx.bfloat16)
+        values = mx.from_fp8(arrays[key], mx.bfloat16)  # which holds every e4m3 code exactly
         scale_key = f"{key}_scale"
         if scale_key not in self.infos:
             return values
@@ -108,8 +125,7 @@ class TensorFile:
                 f"{self.path}: {scale_key} has shape {scale.shape}; "
                 f"one scale, or one per row of {values.shape}, would fit"
             )
-        scale = scale.reshape(-1, *[1] * (values.ndim - 1))
-        return (values.astype(mx.float32) * scale).astype(mx.bfloat16)
+        return values.astype(mx.float32) * scale.reshape(-1, *[1] * (values.ndim - 1))
 
 
 def load_weights(
@@ -117,31 +133,29 @@ def load_weights(
     tensors: Mapping[str, mx.array],
     *,
     source: str,
+    parts: Parts = WHOLE,
     dtype: mx.Dtype | None = None,
 ) -> None:
-    """Put PyTorch-layout tensors into a module, as ``dtype`` if given; ``source`` is for messages.
+    """Put a file's tensors, by their keys there, into a module, as ``dtype`` if given.
+
+    ``parts`` says where the module's keys lie in the file; ``source`` is for messages. Raises
+    WeightsError unless names and shapes are exactly those of the module.
 
     nn.Module.load_weights(strict=False) is no way to be lenient: it skips unknown keys and takes
     wrong shapes without a word, and the module goes on with random values.
     """
-    found = dict(tensors)
-    for name, layer in module.named_modules():
-        key = f"{name}.weight" if name else "weight"
-        if key not in found:
-            continue
-        # Contiguous, or each call of the layer would copy its weight.
-        if isinstance(layer, CONVOLUTIONS) and found[key].ndim == layer.weight.ndim:
-            found[key] = mx.contiguous(found[key].moveaxis(1, -1))  # (out, in, ...) in the file
-        elif isinstance(layer, nn.ConvTranspose1d) and found[key].ndim == 3:
-            found[key] = mx.contiguous(found[key].transpose(1, 2, 0))  # (in, out, k) in the file
-    check_fit(module, found, source=source)
+    check_fit(module, {k: v.shape for k, v in tensors.items()}, source=source, parts=parts)
+    axes = _axes(module)
+    found = {key: tensors[_file_key(key, parts)] for key in shapes(module)}
+    # Contiguous, or each call of the layer would copy its weight.
+    found |= {key: mx.contiguous(found[key].transpose(order)) for key, order in axes.items()}
     if dtype is not None:
         found = {key: tensor.astype(dtype) for key, tensor in found.items()}
     module.load_weights(list(found.items()), strict=True)
     module.eval()
 
 
-def shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
+def shapes(module: nn.Module) -> dict[str, Shape]:
     """The shape of each of a module's weights, in MLX's layout; computes nothing."""
     return {key: value.shape for key, value in _parameters(module)}
 
@@ -153,23 +167,60 @@ def _parameters(module: nn.Module) -> list[tuple[str, mx.array]]:
 def torch_layout(module: nn.Module) -> dict[str, mx.array]:
     """A module's weights by key, as a file holds them: the inverse of ``load_weights``."""
     weights = dict(_parameters(module))
-    for name, layer in module.named_modules():
-        key = f"{name}.weight" if name else "weight"
-        if isinstance(layer, CONVOLUTIONS):
-            weights[key] = weights[key].moveaxis(-1, 1)
-        elif isinstance(layer, nn.ConvTranspose1d):
-            weights[key] = weights[key].transpose(2, 0, 1)
+    for key, order in _axes(module).items():
+        weights[key] = weights[key].transpose(np.argsort(order).tolist())
     return {key: mx.contiguous(value) for key, value in weights.items()}
 
 
-def check_fit(module: nn.Module, found: Mapping[str, mx.array], *, source: str) -> None:
-    """Raise WeightsError unless names and shapes are exactly those of the module."""
-    wanted = shapes(module)
+def save_tensors(
+    path: Path, tensors: Mapping[str, mx.array], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a safetensors file; raises WeightsError if it cannot be written whole."""
+    mx.eval(list(tensors.values()))  # so that what fails below is the writing
+    try:
+        mx.save_safetensors(str(path), dict(tensors), dict(metadata or {}))
+    except RuntimeError as error:
+        raise WeightsError(f"{path}: cannot be written: {error}") from None
+
+
+def _axes(module: nn.Module) -> dict[str, list[int]]:
+    """For each weight that MLX lays out in its own way: which of PyTorch's axes come in turn."""
+    orders: dict[str, list[int]] = {}
+    for name, layer in module.named_modules():
+        key = f"{name}.weight" if name else "weight"
+        if isinstance(layer, CONVOLUTIONS):  # (out, in, ...) in the file
+            orders[key] = [0, *range(2, layer.weight.ndim), 1]
+        elif isinstance(layer, nn.ConvTranspose1d):  # (in, out, k) in the file
+            orders[key] = [1, 2, 0]
+    return orders
+
+
+def _torch_shapes(module: nn.Module) -> dict[str, Shape]:
+    found, orders = shapes(module), _axes(module)
+    for key, order in orders.items():
+        found[key] = tuple(found[key][order.index(axis)] for axis in range(len(order)))
+    return found
+
+
+def _file_key(key: str, parts: Parts) -> str:
+    """Where a module's key lies in the file: under the part with the longest prefix of it."""
+    inside = max((prefix for prefix in parts if key.startswith(prefix)), key=len)
+    return parts[inside] + key.removeprefix(inside)
+
+
+def check_fit(
+    module: nn.Module, found: Mapping[str, Shape], *, source: str, parts: Parts = WHOLE
+) -> None:
+    """Raise WeightsError unless these keys and shapes of a file are exactly the module's.
+
+    Both are as in the file: full keys, PyTorch's layout. ``parts`` is as in ``load_weights``.
+    """
+    wanted = {_file_key(key, parts): shape for key, shape in _torch_shapes(module).items()}
     missing, spare = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     problems = [
-        f"{key}: {found[key].shape} in the file, {wanted[key]} would fit"
+        f"{key}: {found[key]} in the file, {wanted[key]} would fit"
         for key in sorted(wanted.keys() & found.keys())
-        if found[key].shape != wanted[key]
+        if found[key] != wanted[key]
     ]
     problems += [f"missing: {key}{_nearest(key, spare, 'the file has')}" for key in missing[:SHOWN]]
     problems += [f"unknown: {key}{_nearest(key, wanted, 'nearest:')}" for key in spare[:SHOWN]]

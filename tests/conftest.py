@@ -1,5 +1,6 @@
 """Options and start-up that all tests share."""
 
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--golden", type=Path, default=GOLDEN, metavar="DIR", help="another folder of golden cases"
     )
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file may grow beyond 100 kB, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture(scope="session")

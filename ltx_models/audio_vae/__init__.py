@@ -9,7 +9,6 @@ from ltx_models.audio_vae.encoder import AudioEncoder, encode_waveform
 from ltx_models.audio_vae.mel import waveform_to_mel
 from ltx_models.audio_vae.vocoder import HiFiGAN
 from ltx_models.checkpoint import Checkpoint
-from ltx_models.statistics import PerChannelStatistics
 
 __all__ = [
     "AudioDecoder",
@@ -27,8 +26,6 @@ __all__ = [
 
 Vocoder = HiFiGAN | ExtendedVocoder
 
-STATISTICS = "per_channel_statistics."
-IDLE = [f"audio_vae.{STATISTICS}{name}" for name in PerChannelStatistics.idle]
 # The inverse of mel_stft's Fourier basis: the released file has it, and nothing goes that way.
 IDLE_BASIS = "vocoder.mel_stft.stft_fn.inverse_basis"
 
@@ -39,9 +36,7 @@ def load_audio_encoder(checkpoint: Checkpoint, *, dtype: mx.Dtype) -> AudioEncod
     Raises ConfigError or WeightsError for a checkpoint that does not hold this network.
     """
     encoder = AudioEncoder(checkpoint.section("audio_vae", AudioVAEConfig))
-    parts = {"": "audio_vae.encoder.", STATISTICS: f"audio_vae.{STATISTICS}"}
-    checkpoint.fill(encoder, parts, idle=IDLE, dtype=dtype)
-    return encoder
+    return checkpoint.fill_coder(encoder, "audio_vae.encoder.", dtype=dtype)
 
 
 def load_audio_decoder(checkpoint: Checkpoint, *, dtype: mx.Dtype) -> AudioDecoder:
@@ -50,9 +45,7 @@ def load_audio_decoder(checkpoint: Checkpoint, *, dtype: mx.Dtype) -> AudioDecod
     Raises ConfigError or WeightsError for a checkpoint that does not hold this network.
     """
     decoder = AudioDecoder(checkpoint.section("audio_vae", AudioVAEConfig))
-    parts = {"": "audio_vae.decoder.", STATISTICS: f"audio_vae.{STATISTICS}"}
-    checkpoint.fill(decoder, parts, idle=IDLE, dtype=dtype)
-    return decoder
+    return checkpoint.fill_coder(decoder, "audio_vae.decoder.", dtype=dtype)
 
 
 def load_vocoder(checkpoint: Checkpoint) -> Vocoder:
@@ -64,5 +57,4 @@ def load_vocoder(checkpoint: Checkpoint) -> Vocoder:
         vocoder = ExtendedVocoder(checkpoint.section("vocoder", ExtendedVocoderConfig))
     else:
         vocoder = HiFiGAN(checkpoint.section("vocoder", HiFiGANConfig))
-    checkpoint.fill(vocoder, {"": "vocoder."}, idle=[IDLE_BASIS], dtype=mx.float32)
-    return vocoder
+    return checkpoint.fill(vocoder, {"": "vocoder."}, idle=[IDLE_BASIS], dtype=mx.float32)

@@ -62,7 +62,7 @@ def _filter(taps: mx.array, band: np.ndarray, windows: mx.array) -> mx.array:
 
 @partial(mx.compile, shapeless=True)
 def snake(x: mx.array, frequency: mx.array, amplitude: mx.array) -> mx.array:
-    """X plus amplitude * sin(frequency * x)^2."""
+    """The sum of x and amplitude * sin(frequency * x)^2; the shape of x."""
     return x + amplitude * mx.square(mx.sin(frequency * x))
 
 

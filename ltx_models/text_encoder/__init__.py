@@ -5,6 +5,13 @@ from ltx_models.text_encoder.encode import (
     connect,
     encode_features,
     encode_prompts,
+    num_tokens_left_out,
 )
 
-__all__ = ["PromptContext", "connect", "encode_features", "encode_prompts"]
+__all__ = [
+    "PromptContext",
+    "connect",
+    "encode_features",
+    "encode_prompts",
+    "num_tokens_left_out",
+]

@@ -6,6 +6,7 @@ features of its captions and applies the connectors later.
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import NamedTuple
 
 import mlx.core as mx
@@ -16,7 +17,7 @@ from ltx_models.text_encoder.connector import MAX_LENGTH, load_connectors
 from ltx_models.text_encoder.features import TextFeatures, load_feature_extractor
 from ltx_models.text_encoder.gemma import hidden_states, load_gemma
 from ltx_models.text_encoder.gemma_config import GemmaConfig, read_gemma_config
-from ltx_models.text_encoder.tokenizer import load_tokenizer, tokenize
+from ltx_models.text_encoder.tokenizer import load_tokenizer, num_tokens, tokenize
 
 
 class PromptContext(NamedTuple):
@@ -58,17 +59,34 @@ def encode_features(
     """The features of each prompt's own tokens, evaluated; Gemma and projection are freed again.
 
     Between the two networks all hidden states are held: with Gemma 3 12B in bfloat16 0.4 MB a
-    token. Raises UserError for a folder that is no whole Gemma 3 or not that of the checkpoint.
+    token. Raises UserError for a folder that is no whole Gemma 3 or not that of the checkpoint, and
+    where its weights give features that are not finite.
     """
     config = read_gemma_config(gemma_folder)
     extractor = load_feature_extractor(checkpoint, config, dtype=dtype)  # misfits show before Gemma
     states = _encode_states(gemma_folder, config, prompts, max_length=max_length, dtype=dtype)
     mx.clear_cache()  # gives back what Gemma held
     features = []
-    for each in states:
+    for prompt, each in zip(prompts, states, strict=True):
         features.append(extractor(each))
         mx.eval(features[-1])
+        if not all(mx.isfinite(stream).all() for stream in features[-1]):
+            raise UserError(
+                f"{gemma_folder}: this text encoder gives values that are not finite for "
+                f"{shorten(prompt, 40)!r}\n"
+                "Fetch it again, or name another conversion with --text-encoder-repo DIR."
+            )
     return features
+
+
+def num_tokens_left_out(gemma_folder: Path, prompt: str, *, max_length: int = MAX_LENGTH) -> int:
+    """How many of a prompt's last tokens do not fit ``max_length``, for a caller to warn of.
+
+    The tokenizer, which takes a second, is loaded only for a prompt that may be too long.
+    """
+    if len(prompt.encode()) < max_length:  # a token is a byte at least, and BOS comes on top
+        return 0
+    return max(num_tokens(load_tokenizer(gemma_folder), prompt) - max_length, 0)
 
 
 def _encode_states(

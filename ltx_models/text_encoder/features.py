@@ -9,12 +9,11 @@ from typing import NamedTuple
 import mlx.core as mx
 import mlx.nn as nn
 
-from ltx_models.checkpoint import Checkpoint
+from ltx_models.checkpoint import PROJECTION, Checkpoint
 from ltx_models.text_encoder.gemma_config import WOULD_FIT, GemmaConfig
 from ltx_models.transformer.config import TransformerConfig
 from ltx_models.weights import WeightsError
 
-PROJECTION = "text_embedding_projection."
 EPS = 1e-6
 
 
@@ -98,16 +97,15 @@ def load_feature_extractor(
         if config.feature_version == "V1"
         else FeatureExtractorV2(gemma.num_features, dim=dim, audio_dim=audio_dim)
     )
-    checkpoint.fill(extractor, {"": PROJECTION}, dtype=dtype)
-    return extractor
+    return checkpoint.fill(extractor, {"": PROJECTION}, dtype=dtype)
 
 
 def _check_width(checkpoint: Checkpoint, gemma: GemmaConfig) -> None:
     for name in checkpoint.file.keys(PROJECTION):  # not a dict's
         shape = checkpoint.file.infos[PROJECTION + name].shape
-        if name.endswith(".weight") and shape[-1] != gemma.num_features:
+        if len(shape) == 2 and shape[1] != gemma.num_features:
             raise WeightsError(
-                f"{checkpoint.path}: its text projection takes {shape[-1]} features a token, but "
+                f"{checkpoint.path}: its text projection takes {shape[1]} features a token, but "
                 f"this Gemma gives {gemma.num_features}: {gemma.hidden_size} channels x "
                 f"{gemma.num_hidden_layers + 1} hidden states\n{WOULD_FIT}."
             )

@@ -6,8 +6,8 @@ from typing import Any
 
 import mlx.core as mx
 
-from ltx_models.config import summarise
-from ltx_models.text_encoder.gemma_config import WOULD_FIT, GemmaConfig, read_json
+from ltx_models.config import as_object, read_object, summarise
+from ltx_models.text_encoder.gemma_config import WOULD_FIT, GemmaConfig
 from ltx_models.weights import TensorFile, WeightsError
 
 Gemma = Any  # mlx_lm.models.gemma3_text.Gemma3Model; importing mlx-lm takes a second
@@ -21,7 +21,7 @@ def load_gemma(folder: Path, config: GemmaConfig, *, dtype: mx.Dtype) -> Gemma:
     """
     from mlx_lm.utils import load_model  # noqa: PLC0415
 
-    _check_files(folder)
+    check_gemma_files(folder)
     sizes = config.model_dump()
     text_config = {**sizes, "model_type": "gemma3_text"}
     try:
@@ -42,20 +42,25 @@ def load_gemma(folder: Path, config: GemmaConfig, *, dtype: mx.Dtype) -> Gemma:
     return gemma
 
 
-def _check_files(folder: Path) -> None:
-    """Raise WeightsError unless all of the folder's weight files are there and whole."""
-    found = {path.name for path in folder.glob("model*.safetensors")}
+def check_gemma_files(folder: Path) -> None:
+    """Raise WeightsError unless all of the folder's weight files are there and whole.
+
+    Reads their headers; which tensors they should hold is only known to their index, if any.
+    """
+    files = {path.name: TensorFile(path) for path in sorted(folder.glob("model*.safetensors"))}
     index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        needed = set(read_json(index)["weight_map"].values())
-        if missing := sorted(needed - found):
+    if index.exists():
+        places = as_object(read_object(index).get("weight_map"), at=f"{index}: weight_map")
+        if missing := sorted({str(name) for name in places.values()} - files.keys()):
             raise WeightsError(
                 f"{folder}: files that its index names are not there:\n{summarise(missing)}"
             )
-    if not found:
+        if missing := sorted(key for key, name in places.items() if key not in files[name].infos):
+            raise WeightsError(
+                f"{folder}: tensors that its index names are not there:\n{summarise(missing)}"
+            )
+    if not files:
         raise WeightsError(f"{folder}: no model*.safetensors in this folder\n{WOULD_FIT}.")
-    for name in sorted(found):
-        TensorFile(folder / name)
 
 
 def hidden_states(gemma: Gemma, ids: Sequence[int]) -> mx.array:

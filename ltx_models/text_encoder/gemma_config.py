@@ -4,14 +4,13 @@ transformers and mlx-lm differ in defaults and in the spelling of some fields; t
 which mlx-lm computes what transformers computes.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import PositiveFloat, PositiveInt
 
-from ltx_models.config import ConfigError, Section
+from ltx_models.config import ConfigError, Section, as_object, read_object
 from ltx_models.errors import UserError
 
 WOULD_FIT = (
@@ -65,29 +64,24 @@ def read_gemma_config(folder: Path) -> GemmaConfig:
     model and ConfigError for a Gemma 3 that is not computed here.
     """
     path = folder / "config.json"
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"{folder}: no config.json in this folder\n{WOULD_FIT}.")
-    data = read_json(path)
+    data = read_object(path)
     if data.get("model_type") not in ("gemma3", "gemma3_text"):
         raise UserError(f"{path}: model_type is {data.get('model_type')!r}\n{WOULD_FIT}.")
-    text = data.get("text_config", {}) if data["model_type"] == "gemma3" else data
+    _check_quantization(data, at=str(path))
+    text = data if data["model_type"] == "gemma3_text" else data.get("text_config", {})
+    text = as_object(text, at=f"{path}.text_config")
     return GemmaConfig.read(_in_one_form(text, at=str(path)), at=str(path))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; raises UserError if the file is torn."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not complete JSON: {error}\nFetch it again.") from None
 
 
 def _in_one_form(text: Mapping[str, Any], *, at: str) -> dict[str, Any]:
     wanted = GemmaConfig.model_fields.keys() | GemmaConfig.constants.keys()
     form = {key: value for key, value in text.items() if key in wanted and value is not None}
-    ropes = text.get("rope_parameters") or {}  # transformers 5; before it, three keys
-    full = {**ropes.get("full_attention", {}), **form.pop("rope_scaling", {})}
-    sliding = dict(ropes.get("sliding_attention", {}))
+    ropes = _object(text, "rope_parameters", at=at)  # transformers 5; before it, three keys
+    at_ropes = f"{at}.rope_parameters"
+    full = _object(ropes, "full_attention", at=at_ropes) | _object(form, "rope_scaling", at=at)
+    sliding = _object(ropes, "sliding_attention", at=at_ropes)
     for key, rope in (("rope_theta", full), ("rope_local_base_freq", sliding)):
         if "rope_theta" in rope:
             form[key] = rope.pop("rope_theta")
@@ -104,14 +98,31 @@ def _in_one_form(text: Mapping[str, Any], *, at: str) -> dict[str, Any]:
     return form
 
 
-def _pattern(layer_types: Sequence[str], *, at: str) -> int:
+def _check_quantization(data: Mapping[str, Any], *, at: str) -> None:
+    """Raise ConfigError for what mlx-lm would stumble over."""
+    _object(data, "quantization_config", at=at)
+    said = _object(data, "quantization", at=at)
+    for key in ("group_size", "bits"):
+        if said and type(said.get(key)) is not int:
+            raise ConfigError(f"{at}.quantization.{key}: {said.get(key)!r}, a number is wanted")
+
+
+def _object(data: Mapping[str, Any], key: str, *, at: str) -> dict[str, Any]:
+    """A copy of the object under a key; empty where the key is absent or null."""
+    value = data.get(key)
+    return {} if value is None else dict(as_object(value, at=f"{at}.{key}"))
+
+
+def _pattern(layer_types: Any, *, at: str) -> int:
     """The period of full attention in a list of layers, which is all that mlx-lm knows of them."""
+    if not isinstance(layer_types, list):
+        raise ConfigError(f"{at}.layer_types: {layer_types!r}, a list of names is wanted")
     full, sliding = "full_attention", "sliding_attention"
     pattern = layer_types.index(full) + 1 if full in layer_types else len(layer_types) + 1
     periodic = [full if i % pattern == 0 else sliding for i in range(1, len(layer_types) + 1)]
-    if list(layer_types) != periodic:
+    if layer_types != periodic:
         raise ConfigError(
-            f"{at}.layer_types: {', '.join(layer_types)}; "
+            f"{at}.layer_types: {', '.join(map(str, layer_types))}; "
             f"only {full} at a constant distance, with {sliding} between, is computed here"
         )
     return pattern

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -18,85 +19,124 @@ import mlx.nn as nn
 from ltx_models.audio_vae import AudioDecoder, AudioEncoder, AudioVAEConfig
 from ltx_models.audio_vae.bandwidth import ExtendedVocoder
 from ltx_models.audio_vae.config import ExtendedVocoderConfig
-from ltx_models.checkpoint import CONNECTORS, TRANSFORMER
+from ltx_models.checkpoint import CONNECTORS, PROJECTION, TRANSFORMER
+from ltx_models.errors import UserError, reason
 from ltx_models.text_encoder.connector import Connector
-from ltx_models.text_encoder.features import PROJECTION, FeatureExtractorV2
-from ltx_models.tiny.gemma import write_gemma
-from ltx_models.tiny.sizes import CHECKPOINT, GEMMA, TEXT_CHANNELS, UPSCALERS
+from ltx_models.text_encoder.features import FeatureExtractorV2
+from ltx_models.tiny.gemma import GEMMA_FILES, write_gemma
+from ltx_models.tiny.sizes import CHECKPOINT, GEMMA, NUM_FEATURES, UPSCALERS
 from ltx_models.tiny.vocoder import stored_filters
 from ltx_models.tiny.weights import draw, fill
 from ltx_models.transformer.config import TransformerConfig
 from ltx_models.transformer.model import Transformer
 from ltx_models.upsampler import LatentUpsampler, UpsamplerConfig
 from ltx_models.video_vae import VideoDecoder, VideoEncoder, VideoVAEConfig
-from ltx_models.weights import torch_layout
+from ltx_models.weights import WeightsError, save_tensors, shapes, torch_layout
 
 CACHE_VARIABLE, CACHE = "LTX_MLX_CACHE", "~/.cache/ltx-mlx"
+CHECKPOINT_FILE, LORA_FILE = (
+    "ltx-2.3-tiny.safetensors",
+    "ltx-2.3-tiny-distilled-lora-4.safetensors",
+)
+GEMMA_FOLDER = "gemma-3-tiny"
 LORA_RANK = 4
 LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 
 
 def tiny_folder() -> Path:
-    """The folder of the stand-in, made if it is not there; named by the hash of its recipe."""
+    """The folder of the stand-in, made if it is not there whole; named by its recipe's hash.
+
+    Raises UserError where the cache cannot be written.
+    """
     cache = Path(os.environ.get(CACHE_VARIABLE) or CACHE).expanduser()
     folder = cache / f"tiny-{_recipe_hash()}"
-    if not folder.is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=".tiny-", dir=cache))
-        try:
-            write_tiny(unfinished)
-            _publish(unfinished, folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        if not _is_whole(folder):
+            _make(folder)
+    except (OSError, WeightsError) as error:
+        why = reason(error) if isinstance(error, OSError) else error
+        raise UserError(
+            f"the stand-in cannot be written to {cache}: {why}\n"
+            f"Make room there, or name another folder in the variable {CACHE_VARIABLE}."
+        ) from None
     return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether every file is there; the folder got its name when all were complete."""
+    names = [CHECKPOINT_FILE, LORA_FILE, *(f"{name}.safetensors" for name in UPSCALERS)]
+    names += [f"{GEMMA_FOLDER}/{name}" for name in GEMMA_FILES]
+    return all((folder / name).is_file() for name in names)
+
+
+def _make(folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=".tiny-", dir=folder.parent))
+    try:
+        write_tiny(unfinished)
+        unfinished.chmod(0o755)  # mkdtemp's is for its owner alone
+        _publish(unfinished, folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def write_tiny(folder: Path) -> None:
     """Write the checkpoint, the upscalers, the distilled LoRA and Gemma into a folder."""
     tensors = _checkpoint_tensors()
     metadata = {"config": json.dumps(CHECKPOINT), "model_version": "2.3.0"}
-    _save(folder / "ltx-2.3-tiny.safetensors", tensors, metadata)
-    for name, config in UPSCALERS.items():
-        upscaler = LatentUpsampler(UpsamplerConfig.read(config))
+    _save(folder / CHECKPOINT_FILE, tensors, metadata)
+    for name, upscaler in _upscalers().items():
         fill(upscaler, at=f"{name}.")
-        metadata = {"config": json.dumps(config)}
+        metadata = {"config": json.dumps(UPSCALERS[name])}
         _save(folder / f"{name}.safetensors", torch_layout(upscaler), metadata)
-    _save(folder / "ltx-2.3-tiny-distilled-lora-4.safetensors", _lora(tensors), {})
-    write_gemma(folder / "gemma-3-tiny")
+    _save(folder / LORA_FILE, _lora(tensors), {})
+    write_gemma(folder / GEMMA_FOLDER)
 
 
 def _recipe_hash() -> str:
-    """Of everything that decides the stand-in's numbers: this package and its configuration."""
+    """Of everything that decides the stand-in: this package, its configuration, all shapes."""
     recipe = hashlib.sha256(json.dumps([CHECKPOINT, UPSCALERS, GEMMA]).encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         recipe.update(path.read_bytes())
+    built = {**networks(CHECKPOINT, num_features=NUM_FEATURES), **_upscalers()}
+    recipe.update(json.dumps({name: shapes(network) for name, network in built.items()}).encode())
     return recipe.hexdigest()[:12]
 
 
 def _publish(unfinished: Path, folder: Path) -> None:
-    """Give a finished folder its name, unless another process was first."""
+    """Give a finished folder its name, unless another process was first.
+
+    What is there and not whole, as when a disk was cleared of large files, goes away first.
+    """
+    if folder.exists() and not _is_whole(folder):
+        torn = unfinished.with_name(f"{unfinished.name}-torn")
+        folder.rename(torn)
+        shutil.rmtree(torn)
     try:
         unfinished.rename(folder)
     except OSError:
-        if not folder.is_dir():
+        if not _is_whole(folder):
             raise
 
 
 def _checkpoint_tensors() -> dict[str, mx.array]:
     tensors: dict[str, mx.array] = {}
-    for prefix, network in _networks().items():
+    for prefix, network in networks(CHECKPOINT, num_features=NUM_FEATURES).items():
         fill(network, at=prefix)
         tensors |= {f"{prefix}{key}": value for key, value in torch_layout(network).items()}
     tensors |= stored_filters(tensors)
     return {_shared(key): value for key, value in tensors.items()}
 
 
-def _networks() -> Mapping[str, nn.Module]:
-    transformer = TransformerConfig.read(CHECKPOINT["transformer"])
-    vae = VideoVAEConfig.read(CHECKPOINT["vae"])
-    audio_vae = AudioVAEConfig.read(CHECKPOINT["audio_vae"])
+def networks(config: Mapping[str, Mapping[str, Any]], *, num_features: int) -> dict[str, nn.Module]:
+    """Every network of an LTX-2.3 configuration by its prefix in a checkpoint; nothing computed.
+
+    ``num_features`` is what its Gemma gives for each token.
+    """
+    transformer = TransformerConfig.read(config["transformer"])
+    vae = VideoVAEConfig.read(config["vae"])
+    audio_vae = AudioVAEConfig.read(config["audio_vae"])
     video_connector, audio_connector = transformer.connector, transformer.audio_connector
-    num_features = TEXT_CHANNELS * (GEMMA["text_config"]["num_hidden_layers"] + 1)
     return {
         TRANSFORMER: Transformer(transformer),
         CONNECTORS[0]: Connector(transformer, video_connector),
@@ -108,7 +148,13 @@ def _networks() -> Mapping[str, nn.Module]:
         "vae.decoder.": VideoDecoder(vae),
         "audio_vae.encoder.": AudioEncoder(audio_vae),
         "audio_vae.decoder.": AudioDecoder(audio_vae),
-        "vocoder.": ExtendedVocoder(ExtendedVocoderConfig.read(CHECKPOINT["vocoder"])),
+        "vocoder.": ExtendedVocoder(ExtendedVocoderConfig.read(config["vocoder"])),
+    }
+
+
+def _upscalers() -> dict[str, LatentUpsampler]:
+    return {
+        name: LatentUpsampler(UpsamplerConfig.read(config)) for name, config in UPSCALERS.items()
     }
 
 
@@ -139,4 +185,4 @@ def _lora(tensors: Mapping[str, mx.array]) -> dict[str, mx.array]:
 
 def _save(path: Path, tensors: Mapping[str, mx.array], metadata: Mapping[str, str]) -> None:
     stored = {key: value.astype(mx.bfloat16) for key, value in sorted(tensors.items())}
-    mx.save_safetensors(str(path), stored, dict(metadata))
+    save_tensors(path, stored, metadata)

@@ -10,6 +10,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from ltx_models.tiny.sizes import GEMMA
 from ltx_models.tiny.weights import draw
+from ltx_models.weights import save_tensors
 
 SPECIAL = [
     "<pad>",
@@ -23,6 +24,7 @@ SPECIAL = [
     "<end_of_image>",
     "<image_soft_token>",
 ]
+GEMMA_FILES = ("tokenizer.json", "config.json", "tokenizer_config.json", "model.safetensors")
 SPACE = "\u2581"  # sentencepiece's mark of a blank
 WORDS = (
     "the of and a in to is with on at as it by for from video clip picture light sun sea wave "
@@ -36,7 +38,7 @@ def write_gemma(folder: Path) -> None:
     """Write a folder that transformers and mlx-lm could read as well."""
     folder.mkdir()
     tokenizer = make_tokenizer()
-    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
     vocab_size = tokenizer.get_vocab_size()
     config = {**GEMMA, "text_config": {**GEMMA["text_config"], "vocab_size": vocab_size}}
     (folder / "config.json").write_text(json.dumps(config, indent=1))
@@ -47,7 +49,7 @@ def write_gemma(folder: Path) -> None:
         f"language_model.model.{name}": mx.array(_value(name, shape)).astype(mx.bfloat16)
         for name, shape in _shapes(config["text_config"]).items()
     }
-    mx.save_safetensors(str(folder / "model.safetensors"), tensors, {"format": "pt"})
+    save_tensors(folder / "model.safetensors", tensors, {"format": "pt"})
 
 
 def make_tokenizer() -> Tokenizer:

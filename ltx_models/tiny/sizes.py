@@ -117,3 +117,5 @@ GEMMA = {
         "pad_token_id": 0,
     },
 }
+
+NUM_FEATURES = TEXT_CHANNELS * (GEMMA["text_config"]["num_hidden_layers"] + 1)

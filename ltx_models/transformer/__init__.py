@@ -22,5 +22,4 @@ def load_transformer(
     if streams != BOTH:
         unused = shapes(Transformer(config)).keys() - shapes(model).keys()
     idle = [*CONNECTORS, *(TRANSFORMER + name for name in unused)]
-    checkpoint.fill(model, {"": TRANSFORMER}, idle=idle, dtype=dtype)
-    return model
+    return checkpoint.fill(model, {"": TRANSFORMER}, idle=idle, dtype=dtype)

@@ -129,14 +129,11 @@ class Transformer(nn.Module):
         (B, S) is 1 where a token counts; ``attention_mask`` (B, T, T) in [0, 1] weighs
         self-attention.
         """
-        if self.config.feature_version == "V1":
-            at = prefix(stream)
-            context = self[f"{at}caption_projection"](context.astype(self.dtype))
         rope, cross_rope = rope_tables(self.config, stream, positions)
         both = "patchify_proj" in self and "audio_patchify_proj" in self
         cast = self.dtype
         return Prepared(
-            context=context.astype(cast),
+            context=self.project_context(stream, context),
             context_mask=None if context_mask is None else _keep_to_bias(context_mask, cast),
             attention_mask=None
             if attention_mask is None
@@ -144,6 +141,13 @@ class Transformer(nn.Module):
             rope=(rope[0].astype(cast), rope[1].astype(cast)),
             cross_rope=(cross_rope[0].astype(cast), cross_rope[1].astype(cast)) if both else None,
         )
+
+    def project_context(self, stream: StreamName, context: mx.array) -> mx.array:
+        """A stream's context (B, S, context_dim) as the blocks take it, in their type."""
+        context = context.astype(self.dtype)
+        if self.config.feature_version == "V1":
+            context = self[f"{prefix(stream)}caption_projection"](context)
+        return context
 
     def __call__(
         self,

@@ -60,10 +60,23 @@ def video_positions(size: tuple[int, int, int], *, fps: float, scale: VideoScale
 
     The first latent frame is one pixel frame; each later one is ``scale.time`` of them.
     """
+    bounds = video_bounds(size, scale=scale)
+    bounds[:, 0] /= np.float32(fps)
+    return bounds
+
+
+def video_bounds(
+    size: tuple[int, int, int], *, scale: VideoScale, causal: bool = True
+) -> np.ndarray:
+    """Bounds (1, 3, T, 2) of every token in pixel frames, rows and columns.
+
+    Unless ``causal``, the first latent frame is as long as the others.
+    """
     starts = np.indices(size, dtype=np.float32).reshape(3, -1)
     factors = np.array([scale.time, scale.space, scale.space], np.float32)
     bounds = np.stack([starts, starts + 1], axis=-1) * factors[:, None, None]
-    bounds[0] = np.maximum(bounds[0] + (1 - scale.time), 0) / np.float32(fps)
+    if causal:
+        bounds[0] = np.maximum(bounds[0] + (1 - scale.time), 0)
     return bounds[None]
 
 

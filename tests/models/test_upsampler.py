@@ -140,9 +140,23 @@ def test_a_scale_of_two_meanings_is_an_error(saved):
         load_upsampler(saved(TIMES_1_5, metadata={}), dtype=mx.float32)
 
 
-def test_metadata_that_are_not_json(saved):
-    with pytest.raises(ConfigError, match="its metadata's config is not JSON"):
-        load_upsampler(saved({}, metadata={"config": "{"}), dtype=mx.float32)
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "is not JSON: "), ("[]", r"is not a JSON object, but \[\]")],
+)
+def test_metadata_that_are_not_json(saved, text, message):
+    with pytest.raises(
+        ConfigError, match=rf"sampler\.safetensors: its metadata's config {message}"
+    ):
+        load_upsampler(saved({}, metadata={"config": text}), dtype=mx.float32)
+
+
+def test_layers_of_no_shape(tmp_path):
+    path = tmp_path / "a.safetensors"
+    tensors = {"initial_conv.weight": mx.zeros(()), "final_conv.weight": mx.zeros(())}
+    mx.save_safetensors(str(path), tensors)
+    with pytest.raises(WeightsError, match=r"not a latent upsampler: its initial_conv is \(\)"):
+        load_upsampler(path, dtype=mx.float32)
 
 
 def test_a_file_that_is_no_upsampler():

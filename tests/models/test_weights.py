@@ -1,4 +1,5 @@
 import json
+import os
 import struct
 
 import mlx.core as mx
@@ -8,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltx_models.weights import TensorFile, WeightsError, load_weights, torch_layout
+from ltx_models.weights import (
+    TensorFile,
+    WeightsError,
+    check_fit,
+    load_weights,
+    save_tensors,
+    torch_layout,
+)
 
 
 def write(path, tensors, metadata=None):
@@ -56,9 +64,87 @@ def test_many_misfits_are_counted_in_four_lines():
     assert lines[-1] == "... and 50 more"
 
 
-def test_missing_file(tmp_path):
-    with pytest.raises(WeightsError, match=r"gone\.safetensors: no such file"):
+class Pair(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 5, kernel_size=3)
+        self.up = nn.ConvTranspose1d(2, 5, kernel_size=3)
+        self.inner = nn.Linear(2, 3)
+
+
+PARTS = {"": "a.", "inner.": "beside."}
+FITTING = {
+    "a.conv.weight": (5, 2, 3, 3),
+    "a.conv.bias": (5,),
+    "a.up.weight": (2, 5, 3),
+    "a.up.bias": (5,),
+    "beside.weight": (3, 2),
+    "beside.bias": (3,),
+}
+
+
+def test_keys_and_shapes_of_a_file_that_fits():
+    check_fit(Pair(), FITTING, source="f", parts=PARTS)
+    pair = Pair()
+    tensors = {key: mx.random.normal(shape) for key, shape in FITTING.items()}
+    load_weights(pair, tensors, source="f", parts=PARTS)
+    assert mx.array_equal(pair.inner.weight, tensors["beside.weight"])
+    assert mx.array_equal(torch_layout(pair)["up.weight"], tensors["a.up.weight"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        # Shapes are those that PyTorch would print, keys those of the file.
+        ({"a.conv.weight": (5, 3, 3, 2)}, "a.conv.weight: (5, 3, 3, 2) in the file, (5, 2, 3, 3)"),
+        ({"a.conv.weight": (5, 2)}, "a.conv.weight: (5, 2) in the file, (5, 2, 3, 3) would fit"),
+        ({"a.up.weight": (5, 2, 3)}, "a.up.weight: (5, 2, 3) in the file, (2, 5, 3) would fit"),
+        ({"beside.bias": None}, "missing: beside.bias"),
+        ({"beside.bais": (3,)}, "unknown: beside.bais (nearest: beside.bias)"),
+        # What lies where another part has its own prefix is not that part's.
+        ({"a.inner.weight": (3, 2)}, "unknown: a.inner.weight"),
+    ],
+)
+def test_misfits_are_named_as_in_the_file(changes, line):
+    found = {key: shape for key, shape in (FITTING | changes).items() if shape is not None}
+    with pytest.raises(WeightsError) as error:
+        check_fit(Pair(), found, source="f.safetensors", parts=PARTS)
+    first, second = str(error.value).splitlines()
+    assert first == "f.safetensors does not fit Pair:"
+    assert second.startswith(line)
+
+
+@pytest.fixture
+def closed(tmp_path):
+    """A file that this process may not read; root, to whom all are open, is nobody meanwhile."""
+    path = tmp_path / "a.safetensors"
+    path.touch(mode=0)
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    yield path
+    os.seteuid(before)
+
+
+def test_a_file_that_may_not_be_read(closed):
+    with pytest.raises(WeightsError, match=r"a\.safetensors: permission denied$"):
+        TensorFile(closed)
+
+
+def test_what_is_no_file(tmp_path):
+    with pytest.raises(WeightsError, match=r"gone\.safetensors: no such file or folder$"):
         TensorFile(tmp_path / "gone.safetensors")
+    with pytest.raises(WeightsError, match=r": is a folder, a file is wanted$"):
+        TensorFile(tmp_path)
+    (tmp_path / "ring").symlink_to("ring")
+    with pytest.raises(WeightsError, match=r"ring: too many levels of symbolic links$"):
+        TensorFile(tmp_path / "ring")
+
+
+def test_a_full_disk_is_told(tmp_path, small_files):
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(WeightsError, match=r"a\.safetensors: cannot be written: .*Unable to write"):
+        save_tensors(path, {"x": mx.ones((300, 300))})
 
 
 @pytest.mark.parametrize("keep", [0, 4, 20, -1])
@@ -111,13 +197,15 @@ def test_fp8_weights_are_multiplied_by_their_scale(tmp_path_factory, codes, scal
     codes = np.array(codes, np.uint8).reshape(2, 3)
     path = tmp_path_factory.mktemp("fp8") / "a.safetensors"
     file = fp8_file(path, codes, np.array(scale))
+    assert file.keys("lin.") == ["weight"]
     tensors = file.tensors("lin.", file.keys("lin."))
     assert tensors.keys() == {"weight"}
     sign, exponent, mantissa = codes >> 7, (codes >> 3) & 15, codes & 7
     normal = (1 + mantissa / 8) * 2.0 ** (exponent.astype(int) - 7)
     values = np.where(exponent == 0, mantissa / 8 * 2.0**-6, normal) * np.where(sign, -1, 1)
-    got = np.array(tensors["weight"].astype(mx.float32))
-    assert np.allclose(got, values * scale, rtol=2**-8)
+    assert tensors["weight"].dtype == mx.float32
+    wanted = values.astype(np.float32) * np.float32(scale)
+    assert np.array_equal(np.array(tensors["weight"]), wanted)  # not rounded to bfloat16 between
 
 
 def test_fp8_scale_a_row(tmp_path):

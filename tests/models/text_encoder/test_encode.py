@@ -2,9 +2,17 @@ import mlx.core as mx
 import pytest
 
 from ltx_models.errors import UserError
-from ltx_models.text_encoder import PromptContext, connect, encode_features, encode_prompts
+from ltx_models.text_encoder import (
+    PromptContext,
+    connect,
+    encode_features,
+    encode_prompts,
+    num_tokens_left_out,
+)
+from ltx_models.text_encoder.tokenizer import load_tokenizer, num_tokens
 from ltx_models.weights import WeightsError
 
+NORM = "language_model.model.norm.weight"
 PROMPTS = ["A red fox runs through snow.", "", "Two boats, at dusk"]
 
 
@@ -86,6 +94,25 @@ def test_gemma_is_gone_when_the_connectors_run(changed_gemma, checkpoint):
     assert peak < gemma_peak + connect_peak / 2
     assert left < gemma_size / 10
     assert mx.get_cache_memory() < gemma_size / 10
+
+
+def test_how_much_of_a_prompt_is_left_out(gemma_folder):
+    prompt = "A red fox runs through snow. " * 9
+    total = num_tokens(load_tokenizer(gemma_folder), prompt)
+    assert num_tokens_left_out(gemma_folder, prompt, max_length=total - 3) == 3
+    assert num_tokens_left_out(gemma_folder, prompt, max_length=total) == 0
+    assert num_tokens_left_out(gemma_folder / "gone", prompt) == 0  # too short to be looked at
+
+
+def test_values_that_are_not_finite_are_an_error(changed_gemma, checkpoint):
+    folder = changed_gemma(change=lambda t: t | {NORM: mx.full(t[NORM].shape, float("nan"))})
+    with pytest.raises(UserError) as error:
+        encode_features(folder, checkpoint, PROMPTS, dtype=mx.float32)
+    assert str(error.value).splitlines() == [
+        f"{folder}: this text encoder gives values that are not finite for "
+        "'A red fox runs through snow.'",
+        "Fetch it again, or name another conversion with --text-encoder-repo DIR.",
+    ]
 
 
 def test_misfit_shows_before_gemma_is_read(changed_gemma, checkpoint):

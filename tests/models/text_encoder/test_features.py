@@ -88,6 +88,23 @@ def test_golden_checkpoints_load(checkpoint, gemma_folder):
     assert np.isfinite(np.array(audio)).all()
 
 
+def test_a_projection_of_no_shape_is_an_error(changed_checkpoint, gemma_folder):
+    def change(tensors):
+        (name,) = [
+            key
+            for key in tensors
+            if key.endswith((".aggregate_embed.weight", "video_aggregate_embed.weight"))
+        ]
+        return tensors | {name: mx.zeros(())}
+
+    with pytest.raises(
+        WeightsError, match=r"aggregate_embed\.weight: \(\) in the file, \(\d+, 192\)"
+    ):
+        load_feature_extractor(
+            changed_checkpoint(change), read_gemma_config(gemma_folder), dtype=mx.float32
+        )
+
+
 def test_another_gemma_is_an_error(checkpoint):
     gemma = GemmaConfig(hidden_size=2560, num_hidden_layers=34)
     with pytest.raises(WeightsError) as error:
@@ -103,5 +120,5 @@ def test_another_gemma_is_an_error(checkpoint):
 def test_spare_projection_is_an_error(changed_checkpoint, gemma_folder):
     spare = {"text_embedding_projection.image_aggregate_embed.weight": mx.zeros((4, 192))}
     checkpoint = changed_checkpoint(lambda tensors: tensors | spare)
-    with pytest.raises(WeightsError, match=r"unknown: image_aggregate_embed\.weight"):
+    with pytest.raises(WeightsError, match=r"unknown: text_embedding_projection\.image_"):
         load_feature_extractor(checkpoint, read_gemma_config(gemma_folder), dtype=mx.float32)

@@ -6,6 +6,7 @@ import pytest
 from mlx.utils import tree_flatten
 from mlx_lm.utils import load_model, quantize_model, save_model
 
+from ltx_models.errors import UserError
 from ltx_models.text_encoder.gemma import hidden_states, load_gemma
 from ltx_models.text_encoder.gemma_config import read_gemma_config
 from ltx_models.weights import WeightsError
@@ -119,6 +120,22 @@ def test_missing_shard_is_an_error(changed_gemma):
     index = {"a": "model.safetensors", "b": "model-2.safetensors"}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
     with pytest.raises(WeightsError, match=r"are not there:\nmodel-2\.safetensors$"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", r"index\.json: weight_map is not a JSON object, but null"),
+        ("[]", r"index\.json is not a JSON object, but \[\]"),
+        ('{"weight_map": {"a": 1}}', r"are not there:\n1$"),
+        ('{"weight_map": {"a": "model.safetensors"}}', r"tensors that .* are not there:\na$"),
+    ],
+)
+def test_index_that_is_none_is_an_error(changed_gemma, text, message):
+    folder = changed_gemma()
+    (folder / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(UserError, match=message):
         load(folder)
 
 

@@ -103,6 +103,10 @@ def test_older_spelling_of_the_rope_type(tmp_path):
             {"layer_types": ["sliding_attention", "full_attention", "full_attention"]},
             r"layer_types: sliding_attention, full_attention, full_attention; only",
         ),
+        ({"layer_types": "full_attention"}, r"layer_types: 'full_attention', a list of names"),
+        ({"layer_types": [None]}, r"layer_types: None; only full_attention"),
+        ({"rope_parameters": [1]}, r"rope_parameters is not a JSON object, but \[1\]"),
+        ({"rope_scaling": "linear"}, r'rope_scaling is not a JSON object, but "linear"'),
         ({"hidden_size": "wide"}, r"config\.json\.hidden_size: .*valid integer, got 'wide'"),
     ],
 )
@@ -123,7 +127,43 @@ def test_folder_without_config_is_an_error(tmp_path):
         read_gemma_config(tmp_path)
 
 
-def test_torn_config_is_an_error(tmp_path):
-    (tmp_path / "config.json").write_text('{"model_type"')
-    with pytest.raises(UserError, match=r"config\.json: not complete JSON"):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b'{"model_type"', r"config\.json is not JSON: "),
+        (b'{"model_type": "\xfe"}', r"config\.json is not JSON: no UTF-8 text"),
+        (b"[]", r"config\.json is not a JSON object, but \[\]"),
+        (
+            b'{"model_type": "gemma3", "text_config": null}',
+            r"text_config is not .* object, but null",
+        ),
+        (
+            b'{"model_type": "gemma3", "text_config": [1]}',
+            r"text_config is not .* object, but \[1\]",
+        ),
+    ],
+)
+def test_config_that_is_no_object_is_an_error(tmp_path, text, message):
+    (tmp_path / "config.json").write_bytes(text)
+    with pytest.raises(ConfigError, match=message):
+        read_gemma_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("4bit", r'config\.json\.quantization is not a JSON object, but "4bit"'),
+        ({"group_size": 64}, r"config\.json\.quantization\.bits: None, a number is wanted"),
+        ({"group_size": "64", "bits": 4}, r"quantization\.group_size: '64', a number is wanted"),
+    ],
+)
+def test_quantization_that_says_nothing_is_an_error(tmp_path, said, message):
+    data = {"model_type": "gemma3", "text_config": GEMMA_12B, "quantization": said}
+    with pytest.raises(ConfigError, match=message):
+        read_gemma_config(write(tmp_path, data))
+
+
+def test_a_folder_in_the_configs_place_is_an_error(tmp_path):
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(ConfigError, match=r"config\.json: is a folder, a file is wanted"):
         read_gemma_config(tmp_path)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltx_models.errors import UserError
-from ltx_models.text_encoder.tokenizer import load_tokenizer, tokenize
+from ltx_models.text_encoder.tokenizer import load_tokenizer, num_tokens, tokenize
 from tests.conftest import GOLDEN
 
 TOKENIZER = load_tokenizer(GOLDEN / "gemma3-tiny")
@@ -56,10 +56,35 @@ def test_folder_without_tokenizer_is_an_error(tmp_path):
         load_tokenizer(tmp_path)
 
 
-def test_torn_tokenizer_is_an_error(tmp_path):
-    (tmp_path / "tokenizer.json").write_text('{"version": "1.0", ')
-    with pytest.raises(UserError, match=r"tokenizer\.json: not complete JSON: .*\nFetch it again"):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"version": "1.0", ', r"not a whole tokenizer \(19 bytes\)\nFetch it again"),
+        ("", r"not a whole tokenizer \(0 bytes\)"),
+        ("[]", r"not a whole tokenizer \(2 bytes\)"),
+        ('{"a":1}', r"not a whole tokenizer: .*\nFetch it again"),
+        ('{"model": {"type": "BPE", "vocab": 1}}', r"not a whole tokenizer: .*expected a map"),
+        ('{"version": "1.0", "model": {}', r"not a whole tokenizer: "),
+    ],
+)
+def test_torn_tokenizer_is_an_error(tmp_path, text, message):
+    (tmp_path / "tokenizer.json").write_text(text)
+    with pytest.raises(UserError, match=rf"tokenizer\.json: {message}"):
         load_tokenizer(tmp_path)
+
+
+def test_a_folder_in_the_tokenizers_place_is_an_error(tmp_path):
+    (tmp_path / "tokenizer.json").mkdir()
+    with pytest.raises(UserError, match=r"tokenizer\.json: is a folder, a file is wanted"):
+        load_tokenizer(tmp_path)
+
+
+@given(prompt=st.text(max_size=40))
+def test_number_of_tokens(prompt):
+    assert num_tokens(TOKENIZER, prompt) == len(tokenize(TOKENIZER, prompt, max_length=1024))
+    assert (
+        num_tokens(TOKENIZER, prompt) <= len(prompt.encode()) + 1
+    )  # as num_tokens_left_out has it
 
 
 def test_another_models_tokenizer_is_an_error(tmp_path):

@@ -1,0 +1,93 @@
+"""A linear layer with low-rank adapters on it, and where such layers are in a model.
+
+lora_A is (rank, in) and lora_B is (out, rank), as in the files in circulation.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+Linear = nn.Linear | nn.QuantizedLinear
+
+
+class Adapter(NamedTuple):
+    """One update of one layer: strength * scale * B @ A."""
+
+    A: mx.array  # (rank, in)
+    B: mx.array  # (out, rank)
+    scale: float  # alpha / rank
+
+
+class LoRALinear(nn.Module):
+    """A frozen linear layer plus its updates: base(x) + sum of strength * scale * B A x.
+
+    ``lora_A`` (ranks, in) and ``lora_B`` (out, ranks) hold all adapters, so that any number costs
+    two products; a strength is a factor on what goes between the two. ``adapters`` go by their
+    number among those of the model. All is frozen; ``add_trainable`` unfreezes the two matrices.
+    """
+
+    def __init__(self, base: Linear, adapters: Mapping[int, Adapter]):
+        super().__init__()
+        parts = list(adapters.values())
+        self.base = base
+        self.lora_A = _joined([part.A for part in parts], axis=0)
+        self.lora_B = _joined([part.B for part in parts], axis=1)
+        self.scales = tuple(part.scale for part in parts)
+        self.numbers = tuple(adapters)
+        self._ranks = tuple(part.A.shape[0] for part in parts)
+        self.freeze()
+        self.set_strengths([1.0] * (max(adapters) + 1))
+
+    def set_strengths(self, strengths: Sequence[float]) -> None:
+        """Multiply adapter number n by ``strengths[n]``; one at 0 is not computed."""
+        own = [strengths[number] for number in self.numbers]
+        factors = np.repeat(np.multiply(own, self.scales), self._ranks)
+        used = np.flatnonzero(factors)
+        self._off = len(used) == 0
+        self._factors = mx.array(factors[used], mx.float32)
+        self._some = None  # all ranks: the matrices are used where they are
+        if 0 < len(used) < len(factors):
+            rows = mx.array(used, mx.int32)
+            self._some = (self.lora_A[rows], self.lora_B[:, rows])
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """(..., in) to (..., out), in the type of x."""
+        y = self.base(x)
+        if self._off:
+            return y
+        lora_A, lora_B = self._some or (self.lora_A, self.lora_B)
+        # float32 here, because a strength such as 0.7 is off by 0.1 % in bfloat16.
+        reduced = (x @ lora_A.T.astype(x.dtype)) * self._factors
+        return mx.addmm(y, reduced.astype(x.dtype), lora_B.T.astype(x.dtype))
+
+    @property
+    def weight(self) -> mx.array:
+        """The base's weight, so that what asks a linear layer for its type gets an answer."""
+        return self.base.weight
+
+
+def linears(model: nn.Module) -> dict[str, Linear]:
+    """Linear layers by path. Raises ValueError for a model that has adapters already."""
+    if lora_layers(model):
+        raise ValueError("the model has adapters already: attach all at once, or detach first")
+    return {path: layer for path, layer in model.named_modules() if isinstance(layer, Linear)}
+
+
+def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
+    """Layers with adapters, by path."""
+    return {path: layer for path, layer in model.named_modules() if isinstance(layer, LoRALinear)}
+
+
+def weight_shape(layer: Linear) -> tuple[int, int]:
+    """(out, in) of a layer's weight, however it is stored."""
+    out_dims, columns = layer.weight.shape
+    if isinstance(layer, nn.QuantizedLinear):
+        columns = columns * 32 // layer.bits  # packed into 32-bit words
+    return out_dims, columns
+
+
+def _joined(arrays: Sequence[mx.array], *, axis: int) -> mx.array:
+    return arrays[0] if len(arrays) == 1 else mx.concatenate(list(arrays), axis=axis)

@@ -1,0 +1,45 @@
+"""Files that appear complete or not at all."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlx.core as mx
+
+from ltx_models.errors import UserError
+
+
+def write_tensors(path: Path, tensors: Mapping[str, mx.array], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file, and its folder if there is none."""
+    with _unfinished(path) as part, part.open("wb") as file:
+        mx.save_safetensors(
+            file, {key: mx.contiguous(value) for key, value in tensors.items()}, dict(metadata)
+        )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, and its folder if there is none."""
+    with _unfinished(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def check_writable(folder: Path, *, name: str) -> None:
+    """Raise UserError unless files can be written in a folder, which need not be there yet."""
+    there = folder
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise UserError(f"{name} {folder}: {there} is no folder that can be written to")
+
+
+@contextmanager
+def _unfinished(path: Path) -> Iterator[Path]:
+    """A hidden name to write to, which becomes ``path`` when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.unfinished")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

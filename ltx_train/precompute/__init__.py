@@ -1,0 +1,1 @@
+"""Clips and captions to what training reads."""

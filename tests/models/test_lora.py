@@ -1,0 +1,418 @@
+import re
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mlx.utils import tree_flatten
+from safetensors import safe_open
+
+from ltx_models.errors import UserError
+from ltx_models.lora import (
+    Strength,
+    add_trainable,
+    attach,
+    detach,
+    fuse,
+    load_trainable,
+    save_lora,
+    set_strengths,
+)
+from ltx_models.lora_files import LoRAError, LoRAFile, read_lora
+from ltx_models.lora_fit import fit_loras
+from ltx_models.lora_linear import Adapter, LoRALinear, linears, lora_layers, weight_shape
+from ltx_models.transformer.model import Transformer
+from tests.models.transformer.sizes import small_modality, small_transformer
+
+TARGETS = ("to_q", "to_out.0", "ff.net.2", "adaln_single.linear", "linear_1")
+PICTURE, SOUND = "transformer_blocks.0.attn1.to_q", "transformer_blocks.1.audio_attn1.to_q"
+ACROSS = "transformer_blocks.0.video_to_audio_attn.to_q"
+SOME = (PICTURE, SOUND, ACROSS)
+RTOL = 1e-5
+
+
+def lora_file(
+    folder: Path, seed: int, *, paths=None, rank: int = 3, alpha: float | None = None, dims=None
+) -> LoRAFile:
+    """A random LoRA of the small LTX-2.3, on the layers of TARGETS or of ``paths``."""
+    draw = np.random.default_rng(seed)
+    tensors = {}
+    for path, layer in linears(small_transformer("ltx23")).items():
+        if not (path.endswith(TARGETS) if paths is None else path in paths):
+            continue
+        rows, columns = dims or weight_shape(layer)
+        at = f"diffusion_model.{path}"
+        tensors[f"{at}.lora_A.weight"] = draw.normal(size=(rank, columns)) / columns**0.5
+        tensors[f"{at}.lora_B.weight"] = draw.normal(size=(rows, rank))
+        if alpha is not None:
+            tensors[f"{at}.alpha"] = np.array(alpha)
+    return save(folder / f"{seed}.safetensors", tensors)
+
+
+def save(path: Path, tensors) -> LoRAFile:
+    mx.save_safetensors(str(path), {k: mx.array(v, mx.float32) for k, v in tensors.items()})
+    return read_lora(path)
+
+
+def velocities(model: Transformer) -> list[mx.array]:
+    video = small_modality(model, "video") if "patchify_proj" in model else None
+    audio = small_modality(model, "audio") if "audio_patchify_proj" in model else None
+    return [velocity for velocity in model(video, audio) if velocity is not None]
+
+
+def near(got: Transformer, want: Transformer, *, rtol: float = RTOL) -> bool:
+    """Whether two models answer the same, relative to the largest value of the answer."""
+    pairs = list(zip(velocities(got), velocities(want), strict=True))
+    return all((mx.abs(a - b).max() <= rtol * mx.abs(b).max()).item() for a, b in pairs)
+
+
+def weights(model: nn.Module) -> dict[str, mx.array]:
+    return dict(tree_flatten(model.parameters()))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("loras")
+
+
+@pytest.mark.parametrize("alpha", [None, 6.0])
+def test_attached_equals_fused(alpha, folder):
+    loras = [(lora_file(folder, 1, alpha=alpha), Strength(0.7))]
+    base, attached, fused = (small_transformer("ltx23") for _ in range(3))
+    assert attach(attached, loras) == fuse(fused, loras)
+    assert near(attached, fused)
+    assert not near(attached, base, rtol=1e-2)
+
+
+def test_alpha_over_rank_scales_the_update(folder):
+    plain, doubled = small_transformer("ltx23"), small_transformer("ltx23")
+    fuse(plain, [(lora_file(folder, 1, rank=3), Strength(2.0))])
+    fuse(doubled, [(lora_file(folder, 1, rank=3, alpha=6.0), Strength(1.0))])
+    assert near(doubled, plain)
+
+
+def test_two_adapters_equal_two_fused_one_after_the_other(folder):
+    first = (lora_file(folder, 1), Strength(0.7))
+    second = (lora_file(folder, 2, rank=5, alpha=2.0, paths=SOME), Strength(-0.3))
+    attached, fused = small_transformer("ltx23"), small_transformer("ltx23")
+    attach(attached, [first, second])
+    fuse(fused, [first])
+    fuse(fused, [second])
+    assert near(attached, fused)
+    layers = lora_layers(attached)
+    assert layers[PICTURE].lora_A.shape == (8, 32)
+    assert layers["adaln_single.linear"].lora_A.shape == (3, 32)
+
+
+def test_strengths_changed_in_place_equal_separately_fused_models(folder):
+    file = lora_file(folder, 1)
+    attached = small_transformer("ltx23")
+    attach(attached, [(file, Strength(0.25))])
+    for strength in (Strength(0.25), Strength(0.5), Strength(0.5, 0.1)):
+        set_strengths(attached, [strength])
+        fused = small_transformer("ltx23")
+        fuse(fused, [(file, strength)])
+        assert near(attached, fused)
+
+
+def test_changing_strengths_copies_nothing(folder):
+    model = small_transformer("ltx23")
+    attach(model, [(lora_file(folder, 1), Strength()), (lora_file(folder, 2), Strength())])
+    mx.eval(velocities(model))
+    before, memory = weights(model), mx.get_active_memory()
+    set_strengths(model, [Strength(0.25), Strength(0.5)])
+    mx.eval(velocities(model))
+    after = weights(model)
+    assert all(after[key] is value for key, value in before.items())
+    assert mx.get_active_memory() - memory < before[f"{PICTURE}.base.weight"].nbytes
+
+
+def test_strength_zero_is_the_base_exactly(folder):
+    base, model = small_transformer("ltx23"), small_transformer("ltx23")
+    attach(model, [(lora_file(folder, 1), Strength(0.0))])
+    assert near(model, base, rtol=0)
+
+
+def test_one_of_two_adapters_switched_off_and_on_again(folder):
+    files = [lora_file(folder, 1), lora_file(folder, 2, rank=2)]
+    model = small_transformer("ltx23")
+    attach(model, [(file, Strength()) for file in files])
+    for first, second in ((1.0, 0.0), (0.0, 0.5), (0.7, 0.5)):
+        set_strengths(model, [Strength(first), Strength(second)])
+        fused = small_transformer("ltx23")
+        fuse(fused, [(files[0], Strength(first)), (files[1], Strength(second))])
+        assert near(model, fused)
+
+
+def test_sound_has_a_strength_of_its_own(folder):
+    base, model = small_transformer("ltx23"), small_transformer("ltx23")
+    fuse(model, [(lora_file(folder, 1, paths=SOME), Strength(0.5, 0.0))])
+    changed = {
+        key
+        for key, value in weights(model).items()
+        if not mx.array_equal(value, weights(base)[key])
+    }
+    assert changed == {f"{PICTURE}.weight"}
+
+
+def test_number_of_strengths_is_checked(folder):
+    model = small_transformer("ltx23")
+    attach(model, [(lora_file(folder, 1), Strength())])
+    with pytest.raises(ValueError, match="2 strengths for 1 attached adapters"):
+        set_strengths(model, [Strength(), Strength()])
+
+
+def test_adapters_go_on_once_and_come_off(folder):
+    base, model = small_transformer("ltx23"), small_transformer("ltx23")
+    loras = [(lora_file(folder, 1), Strength())]
+    attach(model, loras)
+    with pytest.raises(ValueError, match="has adapters already: attach all at once, or detach"):
+        attach(model, loras)
+    detach(model)
+    assert not lora_layers(model)
+    assert near(model, base, rtol=0)
+
+
+def test_bfloat16_model_keeps_its_type(folder):
+    attached, fused = small_transformer("ltx23"), small_transformer("ltx23")
+    loras = [(lora_file(folder, 1), Strength(0.7))]
+    for model, put in ((attached, attach), (fused, fuse)):
+        model.set_dtype(mx.bfloat16)
+        put(model, loras)
+        assert {value.dtype for value in weights(model).values()} == {mx.bfloat16}
+        assert {velocity.dtype for velocity in velocities(model)} == {mx.bfloat16}
+    assert near(attached, fused, rtol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("mode", "bits", "group_size"),
+    [
+        ("affine", 4, 32),
+        ("affine", 6, 32),
+        ("affine", 8, 32),
+        ("mxfp4", 4, 32),
+        ("mxfp8", 8, 32),
+        ("nvfp4", 4, 16),
+    ],
+)
+def test_quantised_base_plus_update(mode, bits, group_size):
+    base = nn.Linear(64, 32).to_quantized(group_size=group_size, bits=bits, mode=mode)
+    assert weight_shape(base) == (32, 64)
+    A, B, x = mx.random.normal((3, 64)), mx.random.normal((32, 3)), mx.random.normal((2, 5, 64))
+    layer = LoRALinear(base, {0: Adapter(A, B, 2.0)})
+    layer.set_strengths([0.7])
+    assert mx.allclose(layer(x), base(x) + 1.4 * (x @ A.T) @ B.T, rtol=1e-5, atol=1e-4)
+
+
+def test_quantised_model_is_attached_to_but_not_fused_into(folder):
+    model = small_transformer("ltx23")
+    nn.quantize(model, group_size=32, bits=4, class_predicate=lambda path, _: path == PICTURE)
+    loras = [(lora_file(folder, 1, paths=SOME), Strength())]
+    before = weights(model)
+    with pytest.raises(LoRAError, match=rf"(?s){PICTURE} is quantised, 1 such .*-mode attach"):
+        fuse(model, loras)
+    assert all(weights(model)[key] is value for key, value in before.items())
+    attach(model, loras)
+    assert isinstance(lora_layers(model)[PICTURE].base, nn.QuantizedLinear)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    ranks=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    strengths=st.lists(st.floats(-2, 2, width=16), min_size=3, max_size=3),
+    scale=st.floats(0.25, 4),
+)
+def test_layer_is_its_formula(ranks, strengths, scale):
+    base, x = nn.Linear(6, 5), mx.random.normal((2, 6))
+    adapters = {
+        n: Adapter(mx.random.normal((rank, 6)), mx.random.normal((5, rank)), scale)
+        for n, rank in enumerate(ranks)
+    }
+    layer = LoRALinear(base, adapters)
+    layer.set_strengths(strengths)
+    update = sum(strengths[n] * scale * (x @ p.A.T) @ p.B.T for n, p in adapters.items())
+    assert mx.allclose(layer(x), base(x) + update, rtol=1e-4, atol=1e-4)
+
+
+def renamed(folder: Path, file: LoRAFile, change) -> LoRAFile:
+    tensors = file.file.tensors("", file.file.infos)
+    return save(folder / "renamed.safetensors", {change(k): v for k, v in tensors.items()})
+
+
+def test_layer_that_is_not_in_the_model(folder):
+    model = small_transformer("ltx23")
+    file = renamed(folder, lora_file(folder, 1, paths=SOME), lambda key: key.replace("to_q", "q"))
+    message = (
+        f"{file.path}: 3 of its 3 layers are not in this model; --lora-allow-unmatched goes on "
+        "without them:\ntransformer_blocks.0.attn1.q (nearest: transformer_blocks.0.attn1.to_"
+    )
+    with pytest.raises(LoRAError, match=re.escape(message)) as caught:
+        attach(model, [(file, Strength())])
+    assert str(caught.value).endswith("\n... and 2 more")
+    assert not lora_layers(model)
+    message = "none of its 3 layers is in this model, the first is transformer_blocks.0.attn1.q"
+    with pytest.raises(LoRAError, match=re.escape(message)):
+        attach(model, [(file, Strength())], allow_unmatched=True)
+
+
+def test_unmatched_layers_are_passed_over_if_asked(folder):
+    model = small_transformer("ltx23")
+    file = renamed(
+        folder,
+        lora_file(folder, 1, paths=SOME),
+        lambda key: key.replace(f"{SOUND}.", "connectors.text_proj_in."),
+    )
+    fit = attach(model, [(file, Strength())], allow_unmatched=True)
+    assert sorted(fit.placed) == sorted({PICTURE, ACROSS})
+    assert fit.unmatched == ("connectors.text_proj_in",)
+    assert lora_layers(model).keys() == {PICTURE, ACROSS}
+
+
+def test_lora_of_other_sizes(folder):
+    file = lora_file(folder, 1, paths=[PICTURE], dims=(48, 40))
+    message = (
+        f"{file.path} was made for a model of other sizes:\n"
+        f"{PICTURE}: (48, 40) in the file, (32, 32) in the model"
+    )
+    for put in (attach, fuse):
+        with pytest.raises(LoRAError, match=re.escape(message)):
+            put(small_transformer("ltx23"), [(file, Strength())])
+
+
+def test_one_stream_passes_over_the_layers_of_the_other(folder):
+    file = lora_file(folder, 1, paths=SOME)
+    video = small_transformer("ltx23", streams=("video",))
+    fit = attach(video, [(file, Strength())])
+    assert fit.placed == (PICTURE,)
+    assert sorted(fit.passed_over) == sorted({SOUND, ACROSS})
+    fused = small_transformer("ltx23", streams=("video",))
+    assert fuse(fused, [(file, Strength())]) == fit
+    assert near(video, fused)
+    audio = small_transformer("ltx23", streams=("audio",))
+    assert fit_loras(audio, [file]).placed == (SOUND,)
+
+
+@pytest.mark.parametrize(
+    ("path", "stream", "message"),
+    [
+        (SOUND, "video", "it changes only the sound's layers, and this run makes no sound.\nLe"),
+        (PICTURE, "audio", "it changes only the picture's layers, and this run makes no picture"),
+    ],
+)
+def test_lora_of_the_other_stream_alone(path, stream, message, folder):
+    file = lora_file(folder, 1, paths=[path])
+    with pytest.raises(LoRAError, match=re.escape(f"{file.path}: {message}")):
+        attach(small_transformer("ltx23", streams=(stream,)), [(file, Strength())])
+
+
+def test_trainable_adapter_starts_at_the_base():
+    base, model = small_transformer("ltx23"), small_transformer("ltx23")
+    paths = add_trainable(model, rank=4, alpha=8, target_modules=["attn1.to_q", "net.2"])
+    assert len(paths) == 2 * (1 + 2)
+    assert paths == sorted(lora_layers(model))
+    assert near(model, base, rtol=0)
+    layer = lora_layers(model)[PICTURE]
+    bound = 1 / 32**0.5
+    assert bound / 2 < mx.abs(layer.lora_A).max().item() <= bound
+    assert layer.scales == (2.0,)
+
+
+def test_gradient_reaches_only_the_adapter():
+    model = small_transformer("ltx23")
+    model.set_dtype(mx.bfloat16)
+    nn.quantize(model, group_size=32, bits=4, class_predicate=lambda path, _: path == PICTURE)
+    paths = add_trainable(model, rank=4, alpha=4, target_modules=["attn1.to_q"])
+    expected = {f"{path}.{name}" for path in paths for name in ("lora_A", "lora_B")}
+    assert dict(tree_flatten(model.trainable_parameters())).keys() == expected
+    video = small_modality(model, "video")
+
+    def loss(model):
+        return model(video, None)[0].astype(mx.float32).square().mean()
+
+    _, tree = nn.value_and_grad(model, loss)(model)
+    gradients = dict(tree_flatten(tree))
+    assert gradients.keys() == expected
+    assert {gradient.dtype for gradient in gradients.values()} == {mx.float32}
+    assert mx.abs(gradients[f"{PICTURE}.lora_B"]).max().item() > 0
+    assert mx.abs(gradients[f"{PICTURE}.lora_A"]).max().item() == 0  # since lora_B is zero
+
+
+def test_target_that_names_nothing():
+    model = small_transformer("ltx23")
+    message = "lora.target_modules: no linear layer is named 'q', 'o_q'.\nNames in this model: "
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        add_trainable(model, rank=4, alpha=4, target_modules=["to_q", "q", "o_q"])
+    assert "linear_1, linear_2, net.2, patchify_proj, proj, proj_out, to_gate_l" in str(
+        caught.value
+    )
+    assert not lora_layers(model)
+
+
+def trained(seed: int = 0, *, rank: int = 4) -> Transformer:
+    model = small_transformer("ltx23")
+    add_trainable(model, rank=rank, alpha=8, target_modules=["to_q", "net.2"])
+    for number, layer in enumerate(lora_layers(model).values()):
+        layer.lora_B = mx.random.normal(layer.lora_B.shape, key=mx.random.key(seed + number))
+    return model
+
+
+def test_saved_adapter_makes_the_model_that_was_trained(tmp_path):
+    model, path = trained(), tmp_path / "a.safetensors"
+    save_lora(model, path, metadata={"model_version": "2.3.0", "step": "20"})
+    assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]
+    with safe_open(path, "numpy") as file:
+        assert file.metadata() == {
+            "format": "pt",
+            "rank": "4",
+            "alpha": "8",
+            "model_version": "2.3.0",
+            "step": "20",
+        }
+        kept = file.get_tensor(f"diffusion_model.{PICTURE}.lora_B.weight")
+    assert np.array_equal(kept, 2 * np.array(lora_layers(model)[PICTURE].lora_B))  # alpha / rank
+    loras = [(read_lora(path), Strength())]
+    for put in (attach, fuse):
+        again = small_transformer("ltx23")
+        put(again, loras)
+        assert near(again, model)
+
+
+def test_saved_adapter_is_trained_on(tmp_path):
+    model, path = trained(), tmp_path / "a.safetensors"
+    save_lora(model, path, metadata={})
+    again = trained(100)
+    load_trainable(again, read_lora(path))
+    for name, layer in lora_layers(model).items():
+        assert mx.array_equal(lora_layers(again)[name].lora_A, layer.lora_A)
+        assert mx.array_equal(lora_layers(again)[name].lora_B, layer.lora_B)
+
+
+def test_adapter_of_another_run(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_lora(trained(rank=2), path, metadata={})
+    message = (
+        f"{path} does not fit the adapter to be trained:\ntransformer_blocks.0.attn1.to_q: rank, "
+        "out, in are (2, 32, 32) in the file, (4, 32, 32) would fit"
+    )
+    with pytest.raises(LoRAError, match=re.escape(message)):
+        load_trainable(trained(), read_lora(path))
+    other = small_transformer("ltx23")
+    add_trainable(other, rank=2, alpha=2, target_modules=["adaln_single.linear"])
+    with pytest.raises(LoRAError, match=r"missing: adaln_single\.linear\n\.\.\. and \d+ more$"):
+        load_trainable(other, read_lora(path))
+
+
+def test_failed_save_leaves_the_earlier_file(tmp_path, monkeypatch):
+    model, path = trained(), tmp_path / "a.safetensors"
+    path.write_text("earlier")
+
+    def fail(*_):
+        raise RuntimeError("disk full")
+
+    monkeypatch.setattr(mx, "save_safetensors", fail)
+    with pytest.raises(RuntimeError, match="disk full"):
+        save_lora(model, path, metadata={})
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["earlier"]

@@ -1,0 +1,194 @@
+import re
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ltx_models.lora_files import PREFIXES, SUFFIXES, LoRAError, is_audio, is_distilled, read_lora
+from ltx_models.weights import WeightsError
+
+MODULE = "transformer_blocks.0.attn1.to_q"
+A, B = mx.ones((2, 6)), mx.ones((4, 2))
+
+
+def write(folder: Path, tensors: dict[str, mx.array], **metadata: str) -> Path:
+    path = folder / "a.safetensors"
+    mx.save_safetensors(str(path), tensors, metadata)
+    return path
+
+
+def pair(module: str = MODULE, down: mx.array = A, up: mx.array = B) -> dict[str, mx.array]:
+    at = f"diffusion_model.{module}"
+    return {f"{at}.lora_A.weight": down, f"{at}.lora_B.weight": up}
+
+
+@pytest.mark.parametrize("prefix", [*PREFIXES, ""])
+@pytest.mark.parametrize("names", [("lora_A", "lora_B"), ("lora_down", "lora_up")])
+def test_styles_of_keys(prefix, names, tmp_path):
+    keys = [f"{prefix}{MODULE}.{name}.weight" for name in names]
+    lora = read_lora(write(tmp_path, dict(zip(keys, (2 * A, 3 * B), strict=True))))
+    assert list(lora.entries) == [MODULE]
+    assert lora.entries[MODULE].shape == (4, 6)
+    assert lora.entries[MODULE].alpha is None
+    assert lora.rank == 2
+    adapter = lora.adapters()[MODULE]
+    assert adapter.scale == 1
+    assert mx.array_equal(adapter.A, 2 * A)
+    assert mx.array_equal(adapter.B, 3 * B)
+
+
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_alpha_over_rank_is_the_scale(shape, tmp_path):
+    alpha = {f"diffusion_model.{MODULE}.alpha": mx.full(shape, 3, mx.bfloat16)}
+    lora = read_lora(write(tmp_path, pair() | alpha))
+    assert lora.entries[MODULE].alpha == 3
+    assert lora.adapters()[MODULE].scale == 1.5
+
+
+def test_ranks_may_differ(tmp_path):
+    others = pair("patchify_proj", mx.ones((5, 3)), mx.ones((7, 5)))
+    lora = read_lora(write(tmp_path, pair() | others))
+    assert lora.rank == 5
+    assert {path: entry.rank for path, entry in lora.entries.items()} == {
+        MODULE: 2,
+        "patchify_proj": 5,
+    }
+
+
+@pytest.mark.parametrize(
+    ("metadata", "spatial", "temporal", "version"),
+    [
+        ({}, 1, 1, None),
+        ({"reference_downscale_factor": "2"}, 2, 1, None),
+        ({"ss_reference_downscale_factor": "2.0"}, 2, 1, None),
+        ({"reference_spatial_scale_factor": "2", "reference_downscale_factor": "2"}, 2, 1, None),
+        ({"ss_reference_temporal_scale_factor": "8", "model_version": "2.3.0"}, 1, 8, "2.3.0"),
+        ({"ss_base_model_version": "ltx2.3"}, 1, 1, "ltx2.3"),
+    ],
+)
+def test_metadata(metadata, spatial, temporal, version, tmp_path):
+    lora = read_lora(write(tmp_path, pair(), **metadata))
+    assert lora.reference_downscale_factor == spatial
+    assert lora.reference_temporal_scale_factor == temporal
+    assert lora.base_version == version
+    assert lora.metadata == metadata
+
+
+NAN = mx.array([[float("nan")] * 2] * 4)
+AT = f"diffusion_model.{MODULE}"
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        (
+            pair() | {f"{AT}.dora_scale": A},
+            f"{AT}.dora_scale is no part of a LoRA, 1 such in all; keys end in .lora_A.weight,",
+        ),
+        (
+            {f"{AT}.lora_A.weight": A},
+            f"not a LoRA that can be read:\n{MODULE}: no lora_B beside {AT}.lora_A.weight",
+        ),
+        ({f"{AT}.alpha": mx.array(1.0)}, f"{MODULE}: no lora_A and no lora_B beside {AT}.alpha"),
+        (
+            pair(up=mx.ones((4, 3))),
+            f"{MODULE}: lora_A (2, 6) and lora_B (4, 3); (rank, in) and (out, rank) would fit",
+        ),
+        (pair(down=mx.ones((2, 6, 1, 1))), f"{MODULE}: lora_A (2, 6, 1, 1) and lora_B (4, 2)"),
+        (pair(down=mx.ones((0, 6)), up=mx.ones((4, 0))), "lora_A (0, 6) and lora_B (4, 0)"),
+        (pair() | {f"{AT}.alpha": A}, f"{AT}.alpha: (2, 6), not one number"),
+        (
+            pair() | {f"{MODULE}.lora_down.weight": A},
+            f"{AT}.lora_A.weight and {MODULE}.lora_down.weight are for one layer",
+        ),
+        (pair(up=NAN), f"NaN or infinity in {AT}.lora_B.weight, 1 such in all.\nThe file is"),
+        (pair(down=A / 0), f"NaN or infinity in {AT}.lora_A.weight"),
+        ({}, "there is no tensor in it"),
+    ],
+)
+def test_files_that_are_refused(tensors, message, tmp_path):
+    path = write(tmp_path, tensors)
+    with pytest.raises(LoRAError, match=re.escape(message)) as caught:
+        read_lora(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert len(str(caught.value).splitlines()) <= 3
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"reference_downscale_factor": "0"}, "reference_downscale_factor is '0'; 1, 2, 3, ..."),
+        ({"ss_reference_downscale_factor": "half"}, "ss_reference_downscale_factor is 'half'"),
+        ({"reference_temporal_scale_factor": "1.5"}, "reference_temporal_scale_factor is '1.5'"),
+        (
+            {"reference_downscale_factor": "2", "reference_spatial_scale_factor": "1"},
+            "contradicts itself: reference_downscale_factor '2', reference_spatial_scale_factor '1",
+        ),
+    ],
+)
+def test_metadata_that_is_refused(metadata, message, tmp_path):
+    with pytest.raises(LoRAError, match=re.escape(message)):
+        read_lora(write(tmp_path, pair(), **metadata))
+
+
+def test_files_that_are_not_safetensors(tmp_path):
+    path = tmp_path / "a.safetensors"
+    path.write_text("no LoRA")
+    with pytest.raises(WeightsError, match="not a complete safetensors file"):
+        read_lora(path)
+
+
+def test_an_opened_file_holds_no_tensors(tmp_path):
+    path = write(tmp_path, pair(down=mx.ones((2, 2**18)), up=mx.ones((2**18, 2))))
+    before = mx.get_active_memory()
+    lora = read_lora(path)
+    assert mx.get_active_memory() - before < 2**16  # of 2**22
+    assert lora.entries[MODULE].shape == (2**18, 2**18)
+
+
+@pytest.mark.parametrize(
+    ("name", "distilled"),
+    [
+        ("ltx-2-19b-distilled-lora-384.safetensors", True),
+        ("LTX-2.3-22b-Distilled-LoRA-avg_rank_105.safetensors", True),
+        ("ltx-2-19b-ic-lora-detailer.safetensors", False),
+    ],
+)
+def test_distilled_by_name(name, distilled):
+    assert is_distilled(Path("distilled") / name) == distilled
+
+
+@pytest.mark.parametrize(
+    ("module", "audio"),
+    [
+        ("transformer_blocks.0.attn1.to_q", False),
+        ("transformer_blocks.0.audio_attn1.to_out.0", True),
+        ("transformer_blocks.0.audio_ff.net.0.proj", True),
+        ("transformer_blocks.0.video_to_audio_attn.to_k", True),
+        ("transformer_blocks.0.audio_to_video_attn.to_k", False),
+        ("audio_adaln_single.emb.timestep_embedder.linear_1", True),
+        ("adaln_single.linear", False),
+    ],
+)
+def test_streams_of_layers(module, audio):
+    assert is_audio(module) == audio
+
+
+names = st.text("abz_", min_size=1, max_size=6).filter(lambda name: name != "transformer")
+modules = st.lists(names | st.integers(0, 99).map(str), min_size=1, max_size=4).map(".".join)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sets(modules, min_size=1, max_size=3), st.sampled_from([*PREFIXES, ""]), st.booleans())
+def test_any_module_comes_back_from_its_key(tmp_path_factory, paths, prefix, kohya):
+    ends = [suffix for suffix in SUFFIXES if ("_down" in suffix or "_up" in suffix) == kohya]
+    tensors = {
+        f"{prefix}{path}{end}": {"lora_A": A, "lora_B": B, "alpha": mx.array(2.0)}[SUFFIXES[end]]
+        for path in paths
+        for end in {*ends, ".alpha"}
+    }
+    lora = read_lora(write(tmp_path_factory.mktemp("loras"), tensors))
+    assert lora.entries.keys() == paths
+    assert all(entry.scale == 1 for entry in lora.entries.values())

@@ -1,0 +1,48 @@
+"""Two small clips with captions, and what ltx-precompute makes of them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ltx_infer.media import write_clip
+from ltx_train.precompute.buckets import Bucket
+from ltx_train.precompute.encode import PrecomputeConfig, precompute
+
+BUCKET = Bucket(64, 32, 9)
+
+
+def write_pair(folder: Path, name: str, *, caption: str | bytes | None = "", frames: int = 11):
+    """A clip of moving noise, and its caption: its name, some text, bytes, or none."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(len(name) + sum(name.encode()))
+    pixels = rng.integers(0, 256, (1, 5, 7, 3), np.uint8).repeat(8, 1).repeat(10, 2)
+    moving = np.concatenate([np.roll(pixels, i, axis=2) for i in range(frames)])
+    write_clip(path.with_suffix(".mp4"), [moving], fps=24)
+    path.with_suffix(".mp4").rename(path)
+    if caption is not None:
+        text = caption if isinstance(caption, bytes) else (caption or f"a clip of {name}").encode()
+        path.with_suffix(".txt").write_bytes(text)
+
+
+def run(clips: Path, data: Path, *buckets: Bucket, **changes):
+    config = PrecomputeConfig(clips, data, "tiny", buckets or (BUCKET,))
+    return precompute(
+        PrecomputeConfig(**{**vars(config), **changes}), report=lambda stage, done, total: None
+    )
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    for name in ("a.mp4", "sub/b.mov"):
+        write_pair(folder, name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data(tiny, clips, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    assert [outcome.status for outcome in run(clips, folder)] == ["done", "done"]
+    return folder

@@ -1,0 +1,106 @@
+"""Bad input to both commands: exit code 2, at most four lines, nothing written."""
+
+import subprocess
+import sys
+
+import pytest
+
+from ltx_train import cli
+from tests.train.conftest import write_pair
+from tests.train.test_config import VALID
+
+BUCKETS = ("--resolution-buckets", "64x32x9")
+FOLDERS = ("--input-dir", "clips", "--output-dir", "data")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, tiny):
+    """A folder with a clip and a configuration in it, to work in."""
+    monkeypatch.chdir(tmp_path)
+    write_pair(tmp_path / "clips", "a.mp4")
+    (tmp_path / "lora.yaml").write_text(VALID)
+    return tmp_path
+
+
+def failed(capsys, command, *words: str) -> str:
+    with pytest.raises(SystemExit) as end:
+        command(list(words))
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) <= 4
+    assert "Traceback" not in said
+    return said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "required: --input-dir, --output-dir, --resolution-buckets"),
+        ([*FOLDERS], "required: --resolution-buckets"),
+        ([*FOLDERS, *BUCKETS, "--overwritte"], "--overwrit"),
+        ([*FOLDERS, *BUCKETS, "--model", "gone"], "--model gone: "),
+        ([*FOLDERS, *BUCKETS, "--model", "lora.yaml"], "lora.yaml: not a complete safetensors"),
+        ([*FOLDERS, *BUCKETS, "--text-encoder-repo", "gone", "--model", "tiny"], "gone"),
+        ([*FOLDERS, "--resolution-buckets", "64x32"], "'64x32' is no WIDTHxHEIGHTxFRAMES"),
+        (
+            [*FOLDERS, "--resolution-buckets", "64x32x8", "--model", "tiny"],
+            "--resolution-buckets 64x32x8: width and height are multiples of 32, frames",
+        ),
+        (["--input-dir", "gone", *FOLDERS[2:], *BUCKETS], "--input-dir gone: there is no such"),
+        (["--input-dir", "lora.yaml", *FOLDERS[2:], *BUCKETS], "--input-dir lora.yaml: there is"),
+        ([*FOLDERS[:3], "clips", *BUCKETS], "--output-dir clips: it is --input-dir"),
+        ([*FOLDERS[:3], "lora.yaml", *BUCKETS], "--output-dir lora.yaml: lora.yaml is no folder"),
+    ],
+)
+def test_bad_input_to_precompute(folder, capsys, words, said):
+    before = sorted(folder.rglob("*"))
+    message = failed(capsys, cli.precompute, *words)
+    assert message.startswith("ltx-precompute: ")
+    assert said in message
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "required: --config"),
+        (["--config", "gone.yaml"], "--config gone.yaml: No such file"),
+        (["--config", "clips"], "--config clips: Is a directory"),
+        (["--config", "clips/a.mp4"], "clips/a.mp4: not YAML"),
+        (["--config", "lora.yaml"], "data.preprocessed_data_root data: it has no folder latents"),
+        (["--config", "lora.yaml", "lora.rnak=4"], "lora.rnak: unknown key; did you mean 'rank'?"),
+        (["--config", "lora.yaml", "lora.rank=x"], "lora.rank: Input should be a valid integer"),
+        (["--config", "lora.yaml", "steps"], "'steps': section.key=value is wanted"),
+        (["--config", "lora.yaml", "model.model_path=gone"], "gone: "),
+    ],
+)
+def test_bad_input_to_train(folder, capsys, words, said):
+    before = sorted(folder.rglob("*"))
+    message = failed(capsys, cli.train, *words)
+    assert message.startswith("ltx-train: ")
+    assert said in message
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_failed_clip_shows_in_the_exit_code(folder, capsys):
+    (folder / "clips" / "a.mp4").write_text("no video")
+    with pytest.raises(SystemExit) as end:
+        cli.precompute([*FOLDERS, *BUCKETS, "--model", "tiny"])
+    assert end.value.code == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "data: 0 done, 0 skipped, 1 failed"
+    assert said[1].startswith("failed: a.mp4: clips/a.mp4: not a video")
+
+
+@pytest.mark.parametrize("command", ["precompute", "train"])
+def test_help_imports_nothing_heavy(command):
+    heavy = ["mlx", "mlx.core", "av", "transformers", "numpy", "pydantic", "rich", "yaml"]
+    code = (
+        "import sys\n"
+        f"from ltx_train.cli import {command}\n"
+        f"try: {command}(['--help'])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        f"print('loaded:', [name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded: []"
