@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from ltx_infer.config import TIME_SCALE, GenerateConfig
-from ltx_infer.sigmas import DISTILLED
+from ltx_infer.sampling.sigmas import DISTILLED
 
 GUIDED = ("dev", "dev-two-stage", "dev-two-stage-hq", "keyframe", "t2a")
 GUIDANCE = (

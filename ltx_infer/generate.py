@@ -9,23 +9,23 @@ import numpy as np
 from ltx_infer.combinations import GUIDED, faults
 from ltx_infer.config import GenerateConfig
 from ltx_infer.hub import ModelFiles, find_model
-from ltx_infer.inputs import Media, encode
-from ltx_infer.loras import Loras, open_loras
-from ltx_infer.media import check_output, check_wav, write_clip, write_wav
-from ltx_infer.models import ClipSize, Models
-from ltx_infer.pipeline import (
+from ltx_infer.media.write import check_output, check_wav, write_clip, write_wav
+from ltx_infer.pipeline.inputs import Media, encode
+from ltx_infer.pipeline.loras import Loras, open_loras
+from ltx_infer.pipeline.models import ClipSize, Models
+from ltx_infer.pipeline.read import read_media, source_has_sound
+from ltx_infer.pipeline.recipes import Facts, Recipe, make_recipe
+from ltx_infer.pipeline.run import (
     ClipLatents,
     decode_audio,
     decode_video,
     encode_prompt,
     run,
 )
+from ltx_infer.pipeline.sanity import check_sound, checked_frames
+from ltx_infer.pipeline.saved import Saved, latents_path, load, save
 from ltx_infer.progress import Report
-from ltx_infer.read_media import read_media, source_has_sound
-from ltx_infer.recipes import Facts, Recipe, make_recipe
-from ltx_infer.sanity import check_sound, checked_frames
-from ltx_infer.saved import Saved, latents_path, load, save
-from ltx_infer.state import Noise, seeded_noise
+from ltx_infer.sampling.state import Noise, seeded_noise
 from ltx_models import blas
 from ltx_models.checkpoint import open_checkpoint
 from ltx_models.config import summarise
@@ -102,9 +102,9 @@ def prepare_job(config: GenerateConfig, *, say: Say) -> Job:
         raise UserError(f"{field}: {getattr(config, field)} is not {rule}; {value} would fit")
     if problems := faults(config):
         raise UserError(summarise(problems))
-    models, facts = _open(config, say)
+    models, facts, found = _open(config)
     recipe = make_recipe(config, facts)
-    models.check(recipe)
+    models.check()
     loras = open_loras(
         config,
         recipe,
@@ -112,13 +112,13 @@ def prepare_job(config: GenerateConfig, *, say: Say) -> Job:
         quantized=config.quantize is not None,
     )
     given = read_media(config, loras, version=models.checkpoint.version)
-    for note in (*recipe.notes, *loras.notes, *given.notes):
-        say(note)
     models.latent_size(given.size)
+    for note in (*found, *recipe.notes, *loras.notes, *given.notes):
+        say(note)
     return Job(config, models, recipe, loras, given.media, given.size)
 
 
-def _open(config: GenerateConfig, say: Say) -> tuple[Models, Facts]:
+def _open(config: GenerateConfig) -> tuple[Models, Facts, list[str]]:
     variant = "dev" if config.pipeline in GUIDED else "distilled"
     files = find_model(config.model, variant=variant)
     checkpoint = open_checkpoint(files.checkpoint, allow_unknown=config.allow_unknown_config)
@@ -129,8 +129,6 @@ def _open(config: GenerateConfig, say: Say) -> tuple[Models, Facts]:
         dtype=compute_dtype(),
         bits=config.quantize,
     )
-    for note in files.notes:
-        say(note)
     upscale = 2.0
     if models.upscaler is not None:
         upscale = load_upsampler(models.upscaler, dtype=models.dtype).config.spatial_scale
@@ -144,7 +142,7 @@ def _open(config: GenerateConfig, say: Say) -> tuple[Models, Facts]:
         upscale=upscale,
         source_sound=source_has_sound(config),
     )
-    return models, facts
+    return models, facts, files.notes
 
 
 def _text_encoder(config: GenerateConfig, files: ModelFiles) -> Path:

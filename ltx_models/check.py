@@ -1,5 +1,6 @@
 """Does everything fit, told before anything is computed: of every file only the header is read."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import mlx.core as mx
@@ -16,7 +17,7 @@ from ltx_models.transformer import load_transformer
 from ltx_models.upsampler import load_upsampler
 from ltx_models.video_vae import VideoVAEConfig, load_video_decoder, load_video_encoder
 
-DTYPE = mx.bfloat16  # any would do: no weight is ever read
+DTYPE = mx.bfloat16  # any would do: no weight is read
 SCALES = (1.5, 2.0)  # of an upscaler between two stages
 
 
@@ -28,6 +29,7 @@ def check_networks(checkpoint: Checkpoint, *, gemma: Path, upscaler: Path | None
     or of another generation than the rest, raises ConfigError. Gemma's own tensors are compared
     with their index alone: mlx-lm fits them when it loads them, which is a run's first work.
     """
+    checkpoint = replace(checkpoint, header_only=True)
     load_transformer(checkpoint, dtype=DTYPE)
     load_connectors(checkpoint, dtype=DTYPE)
     load_video_encoder(checkpoint, dtype=DTYPE)
@@ -42,6 +44,7 @@ def check_networks(checkpoint: Checkpoint, *, gemma: Path, upscaler: Path | None
 
 def check_text_encoder(checkpoint: Checkpoint, gemma: Path) -> None:
     """Fit a Gemma folder to the checkpoint's text projection; raises UserError."""
+    checkpoint = replace(checkpoint, header_only=True)
     load_feature_extractor(checkpoint, read_gemma_config(gemma), dtype=DTYPE)
     check_tokenizer_file(gemma)
     check_gemma_files(gemma)

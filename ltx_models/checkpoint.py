@@ -17,7 +17,7 @@ import mlx.nn as nn
 from ltx_models.config import ConfigError, Section, as_object, parse_object, summarise
 from ltx_models.released import LTX_2, LTX_2_3
 from ltx_models.statistics import PerChannelStatistics
-from ltx_models.weights import Parts, TensorFile, WeightsError, load_weights
+from ltx_models.weights import Parts, TensorFile, WeightsError, check_fit, load_weights
 
 Config = Mapping[str, Mapping[str, Any]]  # section, key
 M = TypeVar("M", bound=nn.Module)
@@ -57,12 +57,16 @@ class SchedulerConfig(Section):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """An opened file; see ``open_checkpoint``."""
+    """An opened file; see ``open_checkpoint``.
+
+    With ``header_only`` networks are fitted to the file and keep the weights they were made with.
+    """
 
     file: TensorFile
     version: tuple[int, ...]
     config: Config
     allow_unknown: Collection[str] = ()
+    header_only: bool = False
 
     @property
     def path(self) -> Path:
@@ -100,8 +104,14 @@ class Checkpoint:
             for name in self.file.keys(prefix)
             if prefix + name not in unused and not (prefix + name).startswith(prefixes)
         ]
-        tensors = self.file.tensors("", keys)
-        load_weights(module, tensors, source=str(self.path), parts=parts, dtype=dtype)
+        source = str(self.path)
+        if self.header_only:
+            self.file.check_weights(keys)
+            found = {key: self.file.infos[key].shape for key in keys}
+            check_fit(module, found, source=source, parts=parts)
+        else:
+            tensors = self.file.tensors("", keys)
+            load_weights(module, tensors, source=source, parts=parts, dtype=dtype)
         return module
 
     def fill_coder(self, module: M, prefix: str, *, dtype: mx.Dtype) -> M:

@@ -126,14 +126,16 @@ def is_distilled(path: Path) -> bool:
     return "distilled" in path.name.lower()
 
 
+SOUND_LAYERS = ("audio_", "video_to_audio_attn", "av_ca_audio_", "av_ca_v2a_")
+
+
 def is_audio(module: str) -> bool:
     """Whether a layer belongs to the sound's stream, by its path; else it is the picture's.
 
     A layer between the streams belongs to the one that it writes to.
     """
     return any(
-        part == "video_to_audio_attn"
-        or (part.startswith("audio_") and part != "audio_to_video_attn")
+        part.startswith(SOUND_LAYERS) and part != "audio_to_video_attn"
         for part in module.split(".")
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from math import prod
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -82,18 +83,28 @@ class TensorFile:
         """The named tensors under a prefix, lazily; fp8 weights are multiplied by their scales.
 
         The product is float32, a weight without a scale bfloat16. The scales themselves are left
-        out. Raises WeightsError for a type that is no weight's and a scale that does not fit.
+        out. Raises WeightsError as ``check_weights``.
         """
-        found: dict[str, mx.array] = {}
+        keys = {name: prefix + name for name in names if not self._is_scale(prefix + name)}
+        self.check_weights(keys.values())
         arrays = self._read_lazily()
-        for name in names:
-            key = prefix + name
-            if self._is_scale(key):
-                continue
-            if self.infos[key].dtype not in DTYPES:
+        return {
+            name: self._from_fp8(key, arrays) if self._is_fp8(key) else arrays[key]
+            for name, key in keys.items()
+        }
+
+    def check_weights(self, keys: Iterable[str]) -> None:
+        """Raise WeightsError for a type that is no weight's and for a scale that does not fit."""
+        for key in keys:
+            dtype, shape = self.infos[key]
+            if dtype not in DTYPES:
                 raise self._unreadable([key])
-            found[name] = self._from_fp8(key, arrays) if self._is_fp8(key) else arrays[key]
-        return found
+            scale = self.infos.get(f"{key}_scale")
+            if dtype == "F8_E4M3" and scale and prod(scale.shape) not in (1, *shape[:1]):
+                raise WeightsError(
+                    f"{self.path}: {key}_scale has shape {scale.shape}; "
+                    f"one scale, or one per row of {shape}, would fit"
+                )
 
     def _unreadable(self, keys: Sequence[str]) -> WeightsError:
         return WeightsError(
@@ -119,13 +130,8 @@ class TensorFile:
         scale_key = f"{key}_scale"
         if scale_key not in self.infos:
             return values
-        scale = arrays[scale_key].astype(mx.float32)
-        if scale.size not in (1, values.shape[0]):
-            raise WeightsError(
-                f"{self.path}: {scale_key} has shape {scale.shape}; "
-                f"one scale, or one per row of {values.shape}, would fit"
-            )
-        return values.astype(mx.float32) * scale.reshape(-1, *[1] * (values.ndim - 1))
+        scale = arrays[scale_key].astype(mx.float32).reshape(-1, *[1] * (values.ndim - 1))
+        return values.astype(mx.float32) * scale
 
 
 def load_weights(
@@ -158,6 +164,14 @@ def load_weights(
 def shapes(module: nn.Module) -> dict[str, Shape]:
     """The shape of each of a module's weights, in MLX's layout; computes nothing."""
     return {key: value.shape for key, value in _parameters(module)}
+
+
+def torch_shapes(module: nn.Module) -> dict[str, Shape]:
+    """The shape of each of a module's weights as a file has it; computes nothing."""
+    found, orders = shapes(module), _axes(module)
+    for key, order in orders.items():
+        found[key] = tuple(found[key][order.index(axis)] for axis in range(len(order)))
+    return found
 
 
 def _parameters(module: nn.Module) -> list[tuple[str, mx.array]]:
@@ -195,13 +209,6 @@ def _axes(module: nn.Module) -> dict[str, list[int]]:
     return orders
 
 
-def _torch_shapes(module: nn.Module) -> dict[str, Shape]:
-    found, orders = shapes(module), _axes(module)
-    for key, order in orders.items():
-        found[key] = tuple(found[key][order.index(axis)] for axis in range(len(order)))
-    return found
-
-
 def _file_key(key: str, parts: Parts) -> str:
     """Where a module's key lies in the file: under the part with the longest prefix of it."""
     inside = max((prefix for prefix in parts if key.startswith(prefix)), key=len)
@@ -215,7 +222,7 @@ def check_fit(
 
     Both are as in the file: full keys, PyTorch's layout. ``parts`` is as in ``load_weights``.
     """
-    wanted = {_file_key(key, parts): shape for key, shape in _torch_shapes(module).items()}
+    wanted = {_file_key(key, parts): shape for key, shape in torch_shapes(module).items()}
     missing, spare = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     problems = [
         f"{key}: {found[key]} in the file, {wanted[key]} would fit"

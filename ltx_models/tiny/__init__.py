@@ -125,7 +125,7 @@ def _checkpoint_tensors() -> dict[str, mx.array]:
         fill(network, at=prefix)
         tensors |= {f"{prefix}{key}": value for key, value in torch_layout(network).items()}
     tensors |= stored_filters(tensors)
-    return {_shared(key): value for key, value in tensors.items()}
+    return {shared_key(key): value for key, value in tensors.items()}
 
 
 def networks(config: Mapping[str, Mapping[str, Any]], *, num_features: int) -> dict[str, nn.Module]:
@@ -158,8 +158,8 @@ def _upscalers() -> dict[str, LatentUpsampler]:
     }
 
 
-def _shared(key: str) -> str:
-    """Encoder and decoder share their statistics, which lie beside them in the file."""
+def shared_key(key: str) -> str:
+    """A key of ``networks`` in the file, where encoder and decoder share their statistics."""
     for coder in (".encoder.", ".decoder."):
         key = key.replace(f"{coder}per_channel_statistics.", ".per_channel_statistics.")
     return key

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import mlx.core as mx
 
 from ltx_infer.hub import find_model
-from ltx_infer.read_video import video_info, video_pixels
+from ltx_infer.media.video import video_info, video_pixels
 from ltx_models.checkpoint import Checkpoint, open_checkpoint
 from ltx_models.device import compute_dtype
 from ltx_models.errors import UserError

@@ -8,6 +8,11 @@ GOALS = {
     "transformer block over its bare products": (transformer_block.measure, "ratio", 1.18),
     "VAE decode over its bare convolutions": (vae_decode.measure, "ratio", 1.2),
     "opening a 2 GB checkpoint": (open_checkpoint.measure, "opened_mb", 20.0),
+    "fitting all networks of a full-size checkpoint": (
+        open_checkpoint.measure_check,
+        "check_s",
+        0.5,
+    ),
 }
 
 

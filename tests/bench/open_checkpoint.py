@@ -1,20 +1,24 @@
-"""Memory that opening a 2 GB checkpoint takes, and building its transformer after that."""
+"""Memory that opening a 2 GB checkpoint takes, and building its transformer after that.
 
-import json
-import struct
+And the time that it takes to fit every network of a full-size one.
+"""
+
 import tempfile
-from math import prod
 from pathlib import Path
 
 import mlx.core as mx
 import psutil
 from mlx.utils import tree_flatten
 
+from ltx_models.check import check_networks
 from ltx_models.checkpoint import TRANSFORMER, open_checkpoint
 from ltx_models.released import LTX_2_3
 from ltx_models.transformer import load_transformer
 from ltx_models.transformer.config import TransformerConfig
 from ltx_models.transformer.model import Transformer
+from ltx_models.weights import torch_shapes
+from tests.bench.timing import interleaved_medians
+from tests.full_size import full_size_gemma, full_size_shapes, metadata_of, write_empty
 
 SIZES = {
     "num_layers": 40,
@@ -31,10 +35,10 @@ def measure() -> dict[str, float]:
     """Megabytes of the file, of resident memory that each step adds, and of MLX's own."""
     config = {**LTX_2_3, "transformer": {**LTX_2_3["transformer"], **SIZES}}
     model = Transformer(TransformerConfig.read(config["transformer"]))
-    shapes = {f"{TRANSFORMER}{k}": v.shape for k, v in tree_flatten(model.parameters())}
+    shapes = {f"{TRANSFORMER}{key}": shape for key, shape in torch_shapes(model).items()}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "big.safetensors")
-        write_empty(path, shapes, {"config": json.dumps(config), "model_version": "2.3.0"})
+        write_empty(path, shapes, metadata_of(config))
         start = _resident_mb()
         checkpoint = open_checkpoint(path)
         tensors = checkpoint.file.tensors("", checkpoint.file.infos)
@@ -53,14 +57,16 @@ def _resident_mb() -> float:
     return psutil.Process().memory_info().rss / 1e6
 
 
-def write_empty(path: Path, shapes: dict[str, tuple[int, ...]], metadata: dict[str, str]) -> None:
-    """A safetensors file of bfloat16 zeros that takes no room on a disk that knows holes."""
-    header: dict[str, object] = {"__metadata__": metadata}
-    end = 0
-    for key, shape in shapes.items():
-        start, end = end, end + 2 * prod(shape)
-        header[key] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [start, end]}
-    text = json.dumps(header).encode()
-    with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        file.truncate(8 + len(text) + end)
+def measure_check() -> dict[str, float]:
+    """Seconds of opening a full-size LTX-2.3 (46 GB) and of fitting all its networks."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "full.safetensors")
+        write_empty(path, full_size_shapes(), metadata_of(LTX_2_3))
+        gemma = full_size_gemma(Path(folder))
+        open_s, check_s = interleaved_medians(
+            [
+                lambda: open_checkpoint(path),
+                lambda: check_networks(open_checkpoint(path), gemma=gemma, upscaler=None),
+            ]
+        )
+    return {"open_s": open_s, "check_s": check_s}

@@ -3,7 +3,8 @@
 The released LTX-2.3 ladder at base width 32 with random weights, and a latent of 3 x 8 x 8. The
 convolutions' shapes are recorded from a run of the decoder; each is then timed on random inputs of
 those shapes, with everything around it (padding in time, norms, SiLU, shuffles) left out: as the
-decoder computes it, and as a plain ``mx.conv3d``, which is slower on a CPU.
+decoder computes it, and as a plain ``mx.conv3d``. The faster of the two is what a decode is
+measured by.
 """
 
 from collections.abc import Callable
@@ -21,26 +22,25 @@ LATENT = (3, 8, 8)  # frames, height, width
 
 
 def measure() -> dict[str, float]:
-    """Medians in seconds of interleaved runs, and their ratio."""
+    """Medians in seconds of interleaved runs, and the decode's ratio to the faster bare one."""
     config = VideoVAEConfig.read({**LTX_2_3["vae"], "decoder_base_channels": BASE_CHANNELS})
     mx.random.seed(0)
     decoder = VideoDecoder(config)
     latents = mx.random.normal((1, config.latent_channels, *LATENT))
     mx.eval(decoder.parameters(), latents)
     calls = _convolutions(lambda: mx.eval(decoder(latents)))
-    decode_s, bare_s, conv3d_s = interleaved_medians(
+    decode_s, by_frames_s, conv3d_s = interleaved_medians(
         [
             lambda: mx.eval(decoder(latents)),
-            lambda: [mx.eval(layers.convolve(conv, x)) for conv, x in calls],
+            lambda: [mx.eval(layers.conv_by_frames(conv, x)) for conv, x in calls],
             lambda: [mx.eval(conv(x)) for conv, x in calls],
         ]
     )
     return {
         "decode_s": decode_s,
-        "bare_convolutions_s": bare_s,
+        "by_frames_s": by_frames_s,
         "conv3d_s": conv3d_s,
-        "ratio": decode_s / bare_s,
-        "ratio_to_conv3d": decode_s / conv3d_s,
+        "ratio": decode_s / min(by_frames_s, conv3d_s),
     }
 
 

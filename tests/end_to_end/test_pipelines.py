@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from ltx_infer.cli import main
-from ltx_infer.read_sound import read_sound
+from ltx_infer.media.sound import read_sound
 from tests.end_to_end.conftest import read_clip
 
 SIZE = ("-H", "64", "-W", "128", "-n", "9")
@@ -66,7 +66,7 @@ def inputs(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         main(["--model", "tiny", "--audio", *SIZE, "-o", "source.mp4", "a boat"])
     tone = np.sin(2 * np.pi * 440 * np.arange(48000) / 48000).astype(np.float32) / 4
-    from ltx_infer.media import write_wav  # noqa: PLC0415
+    from ltx_infer.media.write import write_wav  # noqa: PLC0415
 
     write_wav(folder / "tone.wav", np.stack([tone, tone]), rate=48000)
     lora = next(tiny.glob("*lora*.safetensors"))

@@ -26,7 +26,7 @@ def test_sizes(given, faults):
     [
         ({}, "--prompt is required"),
         ({"prompt": ""}, "--prompt is required"),
-        ({"prompt": "x", "fps": 0}, "--fps 0: Input should be greater than 0"),
+        ({"prompt": "x", "fps": 0}, "--fps 0: Input should be greater than or equal to 1"),
         ({"prompt": "x", "fps": float("nan")}, "--fps nan: Input should be"),
         ({"prompt": "x", "seed": -1}, "--seed -1: Input should be greater than or equal to 0"),
         ({"prompt": "x", "num_frames": 0}, "--num-frames 0: Input should be greater than 0"),

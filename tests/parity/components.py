@@ -5,6 +5,7 @@ from tests.parity import (
     conditions,
     lora,
     media,
+    pipelines,
     sampling,
     schedule,
     text,
@@ -24,12 +25,12 @@ COMPONENTS = {
     **training.COMPONENTS,
     **lora.COMPONENTS,
     **media.COMPONENTS,
+    **pipelines.COMPONENTS,
 }
 
 # Components that later work brings. Their cases are not collected; their number is printed.
 PENDING = frozenset(
     {
-        "pipeline",
         "training",
     }
 )

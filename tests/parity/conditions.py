@@ -5,7 +5,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from ltx_infer.conditions import (
+from ltx_infer.sampling.conditions import (
     AudioCondition,
     Grid,
     Keyframe,
@@ -18,7 +18,7 @@ from ltx_infer.conditions import (
     condition_audio,
     condition_video,
 )
-from ltx_infer.state import State, add_noise, free_state
+from ltx_infer.sampling.state import State, add_noise, free_state
 from ltx_models.transformer.patchify import (
     AudioScale,
     VideoScale,

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ltx_infer.masks import token_weights
-from ltx_infer.resize import temporal_subsample, to_pixels
+from ltx_infer.media.masks import token_weights
+from ltx_infer.media.resize import temporal_subsample, to_pixels
 from tests.parity.case import Case
 
 

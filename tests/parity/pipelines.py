@@ -8,12 +8,12 @@ import mlx.core as mx
 import numpy as np
 
 from ltx_infer.config import build
-from ltx_infer.guidance import Guidance
-from ltx_infer.inputs import Media, Picture, ReferenceClip, Sound, encode
-from ltx_infer.loras import Loras
-from ltx_infer.models import ClipSize, Models
-from ltx_infer.pipeline import contexts_of, decode_audio, decode_video, run
-from ltx_infer.recipes import Facts, Recipe, make_recipe
+from ltx_infer.pipeline.inputs import Media, Picture, ReferenceClip, Sound, encode
+from ltx_infer.pipeline.loras import Loras
+from ltx_infer.pipeline.models import ClipSize, Models
+from ltx_infer.pipeline.recipes import Facts, Recipe, make_recipe
+from ltx_infer.pipeline.run import contexts_of, decode_audio, decode_video, run
+from ltx_infer.sampling.guidance import Guidance
 from ltx_models.lora import Strength
 from ltx_models.lora_files import read_lora
 from ltx_models.text_encoder import PromptContext, encode_prompts

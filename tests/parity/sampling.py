@@ -6,10 +6,10 @@ from itertools import pairwise
 import mlx.core as mx
 import numpy as np
 
-from ltx_infer.guidance import Apg, Guidance, accumulate, combine, text_direction
-from ltx_infer.res2s import coefficients, res_2s, sde_step
-from ltx_infer.samplers import ancestral_step, euler, euler_ancestral, euler_step
-from ltx_infer.state import Noise, State, Tokens, blender
+from ltx_infer.sampling.guidance import Apg, Guidance, accumulate, combine, text_direction
+from ltx_infer.sampling.res2s import coefficients, res_2s, sde_step
+from ltx_infer.sampling.samplers import ancestral_step, euler, euler_ancestral, euler_step
+from ltx_infer.sampling.state import Noise, State, Tokens, blender
 from tests.parity.case import Case
 
 

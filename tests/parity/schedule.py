@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ltx_infer.sigmas import DISTILLED, REFINE, shifted
+from ltx_infer.sampling.sigmas import DISTILLED, REFINE, shifted
 from tests.parity.case import Case
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ltx_infer.media import write_clip
+from ltx_infer.media.write import write_clip
 from ltx_train.precompute.buckets import Bucket
 from ltx_train.precompute.encode import PrecomputeConfig, precompute
 

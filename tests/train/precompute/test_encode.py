@@ -5,8 +5,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from ltx_infer.read_video import read_video
-from ltx_infer.resize import cover
+from ltx_infer.media.resize import cover
+from ltx_infer.media.video import read_video
 from ltx_models.checkpoint import open_checkpoint
 from ltx_models.errors import UserError
 from ltx_models.text_encoder import encode_features

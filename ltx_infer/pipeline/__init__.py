@@ -1,0 +1,1 @@
+"""Pipelines as data, what they are given, and running them."""

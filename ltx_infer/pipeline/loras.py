@@ -1,0 +1,91 @@
+"""The LoRAs of a run, and putting them on the transformer of a stage."""
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from ltx_infer.config import GenerateConfig, LoRAFlag
+from ltx_infer.pipeline.find_lora import distilled_lora_in, find_lora, step_of
+from ltx_infer.pipeline.recipes import Recipe, Stage
+from ltx_models.errors import UserError
+from ltx_models.lora import Strength, attach, fuse
+from ltx_models.lora_files import LoRAFile, is_distilled, read_lora
+from ltx_models.transformer.model import Transformer
+
+
+class Loras(NamedTuple):
+    """Adapters of a run: those asked for with their strengths, and the refinement LoRA."""
+
+    asked: tuple[tuple[LoRAFile, Strength], ...] = ()
+    distilled: LoRAFile | None = None
+    distilled_strength: float | None = None  # in place of the recipe's, where it is on
+    mode: Literal["attach", "fuse"] = "fuse"
+    allow_unmatched: bool = False
+    notes: tuple[str, ...] = ()  # what was chosen, one line each
+
+    def of(self, stage: Stage) -> list[tuple[LoRAFile, Strength]]:
+        """What is on in a stage."""
+        found = list(self.asked) if stage.user_loras else []
+        strength = stage.distilled_lora
+        if strength and self.distilled_strength is not None:
+            strength = self.distilled_strength
+        if strength and self.distilled is not None:
+            found.append((self.distilled, Strength(strength)))
+        return found
+
+
+def open_loras(config: GenerateConfig, recipe: Recipe, *, folder: Path, quantized: bool) -> Loras:
+    """Find and open the files of a run. Raises UserError for what cannot be had."""
+    found = Loras(allow_unmatched=config.lora_allow_unmatched)
+    for flag in config.lora:
+        path = find_lora(flag.path)
+        found = _with_note(found, *_chosen(flag, path))
+        if is_distilled(path):
+            found = _refining(found, path, flag)
+        else:
+            asked = (*found.asked, (read_lora(path), _strength(flag, config)))
+            found = found._replace(asked=asked)
+    if config.distilled_lora is not None:
+        found = _refining(found, find_lora(config.distilled_lora.path), config.distilled_lora)
+    elif found.distilled is None and any(recipe.distilled_strengths):
+        path = distilled_lora_in(folder)
+        found = _with_note(found, f"distilled LoRA: {path.name}")
+        found = found._replace(distilled=read_lora(path))
+    mode = config.lora_mode
+    if mode == "auto":
+        differ = len({(stage.user_loras, stage.distilled_lora) for stage in recipe.stages}) > 1
+        mode = "attach" if quantized or differ else "fuse"
+    return found._replace(mode=mode)
+
+
+def _chosen(flag: LoRAFlag, path: Path) -> list[str]:
+    """What a name that is not a file's stands for."""
+    if Path(flag.path).expanduser() == path:
+        return []
+    step = step_of(path)
+    return [f"--lora {flag.path}: {path.name}" + ("" if step is None else f", step {step}")]
+
+
+def _refining(found: Loras, path: Path, flag: LoRAFlag) -> Loras:
+    if found.distilled is not None:
+        raise UserError(
+            f"{path}: a second distilled LoRA beside {found.distilled.path}; one refines"
+        )
+    found = _with_note(found, f"{path.name} refines, in place of the model's own distilled LoRA")
+    return found._replace(distilled=read_lora(path), distilled_strength=flag.strength)
+
+
+def _with_note(found: Loras, *notes: str) -> Loras:
+    return found._replace(notes=(*found.notes, *notes))
+
+
+def apply_loras(model: Transformer, loras: Loras, stage: Stage) -> None:
+    """Attach or fuse what is on in a stage. Raises LoRAError for keys that fit nowhere."""
+    chosen = loras.of(stage)
+    if chosen:
+        put = attach if loras.mode == "attach" else fuse
+        put(model, chosen, allow_unmatched=loras.allow_unmatched)
+
+
+def _strength(flag: LoRAFlag, config: GenerateConfig) -> Strength:
+    video = config.lora_strength if flag.strength is None else flag.strength
+    return Strength(video, flag.audio_strength)

@@ -1,0 +1,92 @@
+"""The files of a run, opened, and the sizes of what they make."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import mlx.core as mx
+
+from ltx_models.audio_vae import AudioVAEConfig
+from ltx_models.check import check_networks
+from ltx_models.checkpoint import Checkpoint
+from ltx_models.errors import UserError
+from ltx_models.quantize import quantize
+from ltx_models.transformer import load_transformer
+from ltx_models.transformer.block import Streams
+from ltx_models.transformer.config import TransformerConfig
+from ltx_models.transformer.model import Transformer
+from ltx_models.video_vae import VideoVAEConfig
+
+
+class ClipSize(NamedTuple):
+    """Size of a clip: frames, pixel rows, pixel columns, frames a second."""
+
+    num_frames: int
+    height: int
+    width: int
+    fps: float
+
+    def of(self, share: float) -> "ClipSize":
+        """The same clip at a share of its height and width."""
+        return self._replace(height=round(self.height * share), width=round(self.width * share))
+
+
+@dataclass(frozen=True)
+class Models:
+    """An opened checkpoint with its companions, and the type that networks compute in."""
+
+    checkpoint: Checkpoint
+    gemma: Path
+    upscaler: Path | None
+    dtype: mx.Dtype
+    bits: int | None = None  # to which the transformer is quantised at load
+
+    def transformer(self, streams: Streams) -> Transformer:
+        """The transformer with the weights of some streams, quantised if that was asked for."""
+        model = load_transformer(self.checkpoint, dtype=self.dtype, streams=streams)
+        if self.bits is not None:
+            quantize(model, self.bits)
+        return model
+
+    @cached_property
+    def transformer_config(self) -> TransformerConfig:
+        """Sizes of the transformer."""
+        return self.checkpoint.section("transformer", TransformerConfig)
+
+    @cached_property
+    def video_config(self) -> VideoVAEConfig:
+        """Sizes of the video VAE."""
+        return self.checkpoint.section("vae", VideoVAEConfig)
+
+    @cached_property
+    def audio_config(self) -> AudioVAEConfig:
+        """Sizes of the audio VAE."""
+        return self.checkpoint.section("audio_vae", AudioVAEConfig)
+
+    def check(self) -> None:
+        """Fit every network of the files, without reading weights.
+
+        Raises UserError for what would otherwise come up after minutes of work.
+        """
+        check_networks(self.checkpoint, gemma=self.gemma, upscaler=self.upscaler)
+
+    def latent_size(self, size: ClipSize) -> tuple[int, int, int]:
+        """Latent frames, rows and columns of a clip; UserError if its pixels do not divide."""
+        time, space = self.video_config.scale
+        if (size.num_frames - 1) % time or size.height % space or size.width % space:
+            raise UserError(
+                f"{size.width}x{size.height}, {size.num_frames} frames: this checkpoint makes "
+                f"sizes in multiples of {space} and frames in multiples of {time} plus 1"
+            )
+        return (size.num_frames - 1) // time + 1, size.height // space, size.width // space
+
+    def num_audio_latents(self, size: ClipSize) -> int:
+        """Latent frames of a clip's sound; UserError if the clip is too short for any."""
+        found = self.audio_config.scale.num_latents(size.num_frames, size.fps)
+        if found < 1:
+            raise UserError(
+                f"{size.num_frames} frames at {size.fps:g} a second are too short for sound; "
+                "make the clip longer, or leave the sound out"
+            )
+        return found

@@ -1,0 +1,66 @@
+"""Latents on disk, written before a clip is decoded, so that decoding can begin again."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import mlx.core as mx
+import numpy as np
+
+from ltx_infer.pipeline.inputs import Sound
+from ltx_infer.pipeline.run import ClipLatents
+from ltx_models.errors import UserError
+from ltx_models.weights import TensorFile
+
+KIND = "ltx-mlx latents"
+
+
+class Saved(NamedTuple):
+    """What is needed to decode a clip."""
+
+    latents: ClipLatents
+    fps: float
+    model: str  # as --model named it
+    sound: Sound | None = None  # the input's own, where that is the clip's
+
+
+def latents_path(output: Path) -> Path:
+    """Where the latents of a clip lie until it is written."""
+    return output.with_name(f"{output.stem}.latents.safetensors")
+
+
+def save(path: Path, saved: Saved) -> None:
+    """Write latents; the file appears complete or not at all."""
+    tensors = {
+        name: mx.contiguous(value)
+        for name, value in saved.latents._asdict().items()
+        if value is not None
+    }
+    metadata = {"kind": KIND, "fps": repr(saved.fps), "model": saved.model}
+    if saved.sound is not None:
+        tensors["sound"] = mx.array(saved.sound.waveform)
+        metadata["sound_rate"] = str(saved.sound.rate)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with unfinished.open("wb") as file:
+            mx.save_safetensors(file, tensors, metadata)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def load(path: Path) -> Saved:
+    """Latents that ``save`` wrote. Raises UserError for another file."""
+    file = TensorFile(path)
+    if file.metadata.get("kind") != KIND:
+        raise UserError(f"{path}: no latents of ours; --decode-only takes what a run left")
+    tensors = file.tensors("", file.infos)
+    sound = None
+    if "sound" in tensors:
+        sound = Sound(np.array(tensors["sound"]), int(file.metadata["sound_rate"]))
+    return Saved(
+        ClipLatents(tensors.get("video"), tensors.get("audio")),
+        float(file.metadata["fps"]),
+        file.metadata["model"],
+        sound,
+    )

@@ -1,0 +1,1 @@
+"""Noise levels, integrators, guidance, conditions, and the loop of one stage."""

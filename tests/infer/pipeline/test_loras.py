@@ -1,0 +1,71 @@
+import pytest
+
+from ltx_infer.config import build
+from ltx_infer.pipeline.loras import open_loras
+from ltx_infer.pipeline.recipes import Facts, make_recipe
+from ltx_models.errors import UserError
+from ltx_models.lora import Strength
+from tests.conftest import GOLDEN
+
+FACTS = Facts(version=(2, 3), variant="distilled", num_layers=6, first_tokens=64)
+ADAPTER = str(GOLDEN / "lora-comfy-ltx23.safetensors")
+DISTILLED = str(GOLDEN / "lora-distilled-ltx23.safetensors")
+
+
+def opened(tiny, *, pipeline="dev-two-stage", **asked):
+    config = build({"prompt": "x", "pipeline": pipeline, **asked})
+    recipe = make_recipe(config, FACTS)
+    loras = open_loras(config, recipe, folder=tiny, quantized=asked.get("quantize") is not None)
+    strengths = [
+        [(file.path.name.split("-")[1], strength) for file, strength in loras.of(stage)]
+        for stage in recipe.stages
+    ]
+    return loras, strengths
+
+
+def test_strengths_by_stage(tiny):
+    _, strengths = opened(tiny, lora=[[ADAPTER, 0.5, 0.25]], distilled_lora=[DISTILLED, 0.8])
+    own = ("comfy", Strength(0.5, 0.25))
+    assert strengths == [[own], [own, ("distilled", Strength(0.8))]]
+
+
+def test_the_model_s_own_distilled_lora_is_found_and_said(tiny):
+    loras, strengths = opened(tiny, pipeline="dev-two-stage-hq")
+    assert [[strength for _, strength in stage] for stage in strengths] == [
+        [Strength(0.25)],
+        [Strength(0.5)],
+    ]
+    assert loras.notes == ("distilled LoRA: ltx-2.3-tiny-distilled-lora-4.safetensors",)
+
+
+def test_a_lora_that_is_the_distilled_one_refines(tiny):
+    loras, strengths = opened(tiny, lora=[[DISTILLED, 0.7]])
+    assert strengths == [[], [("distilled", Strength(0.7))]]
+    assert "refines, in place of the model's own" in loras.notes[0]
+    with pytest.raises(UserError, match="a second distilled LoRA beside"):
+        opened(tiny, lora=[[DISTILLED]], distilled_lora=[DISTILLED])
+
+
+def test_lora_strength_is_for_those_without_one(tiny):
+    _, strengths = opened(tiny, pipeline="dev", lora=[[ADAPTER]], lora_strength=0.3)
+    assert strengths == [[("comfy", Strength(0.3))]]
+    _, strengths = opened(tiny, lora_strength=0.3)
+    assert strengths[1][0][1] == Strength(0.3)
+
+
+@pytest.mark.parametrize(
+    ("asked", "mode"),
+    [
+        ({"pipeline": "dev", "lora": [[ADAPTER]]}, "fuse"),
+        ({"pipeline": "dev", "lora": [[ADAPTER]], "quantize": 8}, "attach"),
+        ({"pipeline": "ic-lora", "lora": [[ADAPTER]]}, "attach"),
+        ({"pipeline": "ic-lora", "lora": [[ADAPTER]], "lora_mode": "fuse"}, "fuse"),
+    ],
+)
+def test_mode(tiny, asked, mode):
+    assert opened(tiny, **asked)[0].mode == mode
+
+
+def test_ic_lora_is_off_in_stage_2(tiny):
+    _, strengths = opened(tiny, pipeline="ic-lora", lora=[[ADAPTER]])
+    assert strengths == [[("comfy", Strength(1.0))], []]
