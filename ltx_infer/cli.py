@@ -5,6 +5,7 @@ Only what --help needs is imported here; each command imports what it runs.
 
 import argparse
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -17,7 +18,7 @@ from ltx_models.errors import UserError
 if TYPE_CHECKING:
     from ltx_infer.config import GenerateConfig
 
-EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
+EXIT_USER_ERROR, EXIT_BY_SIGNAL = 2, 128
 SOUND_ENDINGS = (".wav", ".flac", ".mp3", ".ogg", ".m4a")
 
 
@@ -41,18 +42,30 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run_command(name: str, command: Callable[[], None]) -> None:
     """Run a command, and end the process as a command-line tool should where it fails."""
+    before = signal.signal(signal.SIGTERM, _stop)
     try:
         command()
     except UserError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
+        _end(f"{name}: {error}", error, EXIT_USER_ERROR)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        print(f"{name}: {place}{error.strerror or error}", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
-    except KeyboardInterrupt:
-        print(f"{name}: stopped", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+        _end(f"{name}: {place}{error.strerror or error}", error, EXIT_USER_ERROR)
+    except KeyboardInterrupt as error:
+        number = error.args[0] if error.args else signal.SIGINT
+        _end(f"{name}: stopped", error, EXIT_BY_SIGNAL + number)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop(number: int, _frame: object) -> None:
+    """Let SIGTERM unwind the stack as Ctrl-C does, so that no temporary file stays."""
+    raise KeyboardInterrupt(number)
+
+
+def _end(line: str, error: BaseException, code: int) -> NoReturn:
+    """Say why, and what the exception's notes say, and end the process."""
+    print("\n".join([line, *getattr(error, "__notes__", [])]), file=sys.stderr)
+    sys.exit(code)
 
 
 def _parser() -> Parser:
@@ -98,7 +111,7 @@ def _decode_only(given: dict, latents: Path) -> None:
     from ltx_infer.generate import decode_only
     from ltx_infer.progress import StageLines
 
-    output = Path(given.get("output_path", "output.mp4")).expanduser()
+    output = Path(given["output_path"]).expanduser() if "output_path" in given else None
     with StageLines() as report:
         made = decode_only(given.get("model"), latents.expanduser(), output, report=report)
     _tell(made)

@@ -52,7 +52,7 @@ Scale = Annotated[float, Field(ge=0, le=100)]
 class Flag(BaseModel):
     """A flag with several values: a file, then what may follow it, in the order of the fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     path: Path
 
@@ -65,7 +65,7 @@ class Flag(BaseModel):
             return data
         names = list(cls.model_fields)
         if len(data) > len(names):
-            raise ValueError(f"takes {' '.join(name.upper() for name in names)}, got {list(data)}")
+            raise ValueError(f"takes {' '.join(name.upper() for name in names)} at most")
         return dict(zip(names, data, strict=False))
 
 
@@ -98,6 +98,13 @@ class LoRAFlag(Flag):
     audio_strength: float | None = None
 
 
+class DistilledFlag(Flag):
+    """``--distilled-lora PATH [STRENGTH]``."""
+
+    path: str  # type: ignore[assignment]  # as a LoRAFlag's
+    strength: float | None = None
+
+
 class ClipFlag(Flag):
     """``--prefix-video PATH [FRAMES]`` and ``--suffix-video``."""
 
@@ -111,7 +118,11 @@ class MaskFlag(Flag):
 
 
 def _pad(data: Any) -> Any:
-    return [int(part) for part in data.split(",")] if isinstance(data, str) else data
+    parts = data.split(",") if isinstance(data, str) else list(data)
+    numbers = [int(part) for part in parts if str(part).strip().isdecimal()]
+    if len(parts) != 4 or len(numbers) != 4 or not any(numbers):
+        raise ValueError("takes left,top,right,bottom in pixels, as 0,64,0,64")
+    return numbers
 
 
 def _multiple_of_8(value: int) -> int:
@@ -121,15 +132,13 @@ def _multiple_of_8(value: int) -> int:
 
 
 Eights = Annotated[Positive, AfterValidator(_multiple_of_8)]
-Padding = Annotated[
-    tuple[int, int, int, int], BeforeValidator(_pad), Field(description="left, top, right, bottom")
-]
+Padding = Annotated[tuple[int, int, int, int], BeforeValidator(_pad)]  # left, top, right, bottom
 
 
 class GenerateConfig(BaseModel):
     """One clip."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     prompt: str = Field(min_length=1)
     pipeline: Annotated[PipelineName, BeforeValidator(lambda name: ALIASES.get(name, name))] = (
@@ -144,12 +153,12 @@ class GenerateConfig(BaseModel):
     height: Pixels = 512
     width: Pixels = 512
     num_frames: Annotated[int, Field(gt=0, le=100_000)] = 33
-    fps: Annotated[float, Field(ge=1, le=120, allow_inf_nan=False)] = 24.0
+    fps: Annotated[float, Field(ge=1, le=120)] = 24.0
     seed: Annotated[int, Field(ge=0, lt=2**64)] = 42
     audio: bool = False
     one_stage: bool = False
     skip_stage_2: bool = False
-    output_path: Path = Path("output.mp4")
+    output_path: Path = Path("output.mp4")  # output.wav for t2a
 
     steps: Positive | None = None
     cfg_scale: Scale = 3.0
@@ -190,7 +199,7 @@ class GenerateConfig(BaseModel):
     lora_strength: float = 1.0
     lora_mode: Literal["auto", "attach", "fuse"] = "auto"
     lora_allow_unmatched: bool = False
-    distilled_lora: LoRAFlag | None = None
+    distilled_lora: DistilledFlag | None = None
     lora_strength_stage_1: float = 0.25
     lora_strength_stage_2: float = 0.5
 
@@ -198,6 +207,13 @@ class GenerateConfig(BaseModel):
     @classmethod
     def _strip(cls, prompt: Any) -> Any:
         return prompt.strip() if isinstance(prompt, str) else prompt
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_a_sound(cls, data: Any) -> Any:
+        if data.get("pipeline") == "t2a" and "output_path" not in data:
+            return {**data, "output_path": "output.wav"}
+        return data
 
     @field_validator("output_path", mode="after")
     @classmethod
@@ -209,6 +225,11 @@ class GenerateConfig(BaseModel):
         """Whether a half-size stage comes first."""
         single = {"dev", "t2a", "retake", "extend"}
         return self.pipeline not in single and not self.one_stage
+
+    @property
+    def sound_is_kept(self) -> bool:
+        """Whether the clip gets the very sound that it is given."""
+        return self.audio_file is not None and self.audio_strength == 1
 
     def given(self, *fields: str) -> list[str]:
         """Which of these fields were asked for."""

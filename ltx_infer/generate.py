@@ -1,5 +1,6 @@
 """A clip from a request: find the files, check them, make latents, decode, write."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -11,12 +12,13 @@ from ltx_infer.config import GenerateConfig
 from ltx_infer.hub import ModelFiles, find_model
 from ltx_infer.media.write import check_output, check_wav, write_clip, write_wav
 from ltx_infer.pipeline.inputs import Media, encode
-from ltx_infer.pipeline.loras import Loras, open_loras
+from ltx_infer.pipeline.loras import Loras, check_loras, open_loras
 from ltx_infer.pipeline.models import ClipSize, Models
 from ltx_infer.pipeline.read import read_media, source_has_sound
 from ltx_infer.pipeline.recipes import Facts, Recipe, make_recipe
 from ltx_infer.pipeline.run import (
     ClipLatents,
+    StageError,
     decode_audio,
     decode_video,
     encode_prompt,
@@ -74,18 +76,38 @@ def generate(
 
     ``say`` is told in one line each what was decided. ``noise`` replaces the noise of the seed, to
     replay a recorded run. Raises UserError for what cannot be had or made, before anything long is
-    begun where that can be known; latents that were finished then lie beside the output.
+    begun where that can be known. Whatever ends it later, the last good latents lie beside the
+    output, and a note of the exception says how to go on from them.
     """
     check_place(config)
     job = prepare_job(config, say=say)
-    latents = make_latents(job, report=report, noise=noise or seeded_noise(config.seed))
-    own_sound = job.media.sound if "audio" in job.media.frozen else None
-    saved = Saved(latents, job.size.fps, config.model, own_sound)
     path = latents_path(config.output_path)
+    try:
+        latents = make_latents(job, report=report, noise=noise or seeded_noise(config.seed))
+    except StageError as error:
+        if error.latents is not None:
+            save(path, _saved(job, error.latents))
+            error.add_note(_kept("the last good latents", path, config.output_path))
+        raise
+    saved = _saved(job, latents)
     save(path, saved)
-    written = decode(job.models, saved, config.output_path, report=report)
+    try:
+        written = decode(job.models, saved, config.output_path, report=report)
+    except BaseException as error:  # Ctrl-C too: sampling took the time, not this
+        error.add_note(_kept("the latents", path, config.output_path))
+        raise
     path.unlink()
     return written
+
+
+def _saved(job: Job, latents: ClipLatents) -> Saved:
+    own_sound = job.media.sound if "audio" in job.media.frozen else None
+    return Saved(latents, job.size.fps, job.config.model, own_sound)
+
+
+def _kept(what: str, path: Path, output: Path) -> str:
+    command = shlex.join(["ltx-generate", "--decode-only", str(path), "-o", str(output)])
+    return f"To decode {what}: {command}"
 
 
 def check_place(config: GenerateConfig) -> None:
@@ -111,9 +133,12 @@ def prepare_job(config: GenerateConfig, *, say: Say) -> Job:
         folder=models.checkpoint.path.parent,
         quantized=config.quantize is not None,
     )
+    fitted = check_loras(models, loras, recipe)
     given = read_media(config, loras, version=models.checkpoint.version)
     models.latent_size(given.size)
-    for note in (*found, *recipe.notes, *loras.notes, *given.notes):
+    if "audio" in recipe.streams:
+        models.num_audio_latents(given.size)
+    for note in (*found, *recipe.notes, *loras.notes, *fitted, *given.notes):
         say(note)
     return Job(config, models, recipe, loras, given.media, given.size)
 
@@ -132,8 +157,8 @@ def _open(config: GenerateConfig) -> tuple[Models, Facts, list[str]]:
     upscale = 2.0
     if models.upscaler is not None:
         upscale = load_upsampler(models.upscaler, dtype=models.dtype).config.spatial_scale
-    half = ClipSize(config.num_frames, config.height, config.width, config.fps).of(0.5)
-    frames, rows, columns = models.latent_size(half) if config.two_stages else (1, 1, 1)
+    size = ClipSize(config.num_frames, config.height, config.width, config.fps)
+    frames, rows, columns = models.latent_size(size.of(0.5 if config.two_stages else 1))
     facts = Facts(
         version=checkpoint.version,
         variant=files.variant,
@@ -203,11 +228,17 @@ def decode(models: Models, saved: Saved, output: Path, *, report: Report) -> Wri
 
 
 def decode_only(
-    config_model: str | None, latents: Path, output: Path, *, report: Report
+    config_model: str | None, latents: Path, output: Path | None, *, report: Report
 ) -> Written:
-    """Go on where a run stopped after its last stage; ``config_model`` replaces its --model."""
+    """Go on where a run stopped after its last stage; ``config_model`` replaces its --model.
+
+    Without ``output`` it is output.mp4, or output.wav where there is no picture. Raises UserError
+    for a file that ``save`` did not write or that another model's run left.
+    """
     saved = load(latents)
-    (check_wav if saved.latents.video is None else check_output)(output)
+    sound_only = saved.latents.video is None
+    output = output or Path("output.wav" if sound_only else "output.mp4")
+    (check_wav if sound_only else check_output)(output)
     blas.check()
     prepare()
     files = find_model(config_model or saved.model, variant="distilled")
@@ -217,6 +248,8 @@ def decode_only(
         upscaler=None,
         dtype=compute_dtype(),
     )
+    if strange := models.strange_latents(saved.latents.video, saved.latents.audio):
+        raise UserError(f"--decode-only {latents}: {strange}; name the run's model with --model")
     return decode(models, saved, output, report=report)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ltx_models.config import ConfigError, read_object, summarise
+from ltx_models.config import ConfigError, read_object
 from ltx_models.errors import UserError, reason
 from ltx_models.tiny import tiny_folder
 
@@ -86,7 +86,8 @@ class ModelFiles:
             else:
                 passed_over.append(f"{config}: model_type {kind}")
         if not found:
-            passed = f"\nPassed over: {summarise(passed_over, shown=1)}" if passed_over else ""
+            more = f", and {len(passed_over) - 1} more" if len(passed_over) > 1 else ""
+            passed = f"\nPassed over: {passed_over[0]}{more}" if passed_over else ""
             raise UserError(
                 f"{self.folder}: no folder with a Gemma 3 in it beside the checkpoint.{passed}\n"
                 "Name one with --text-encoder-repo DIR"

@@ -26,6 +26,8 @@ def open_input(path: Path) -> Iterator["InputContainer"]:
 
     if not path.exists():
         raise UserError(f"{path}: there is no such file")
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder")
     if path.is_file() and not path.stat().st_size:
         raise UserError(f"{path}: the file is empty")
     try:

@@ -93,7 +93,7 @@ def _opened(path: Path, *, unknown: type[Exception] = UserError) -> Iterator["Im
     from PIL import Image, UnidentifiedImageError  # noqa: PLC0415
 
     if not path.is_file():
-        raise UserError(f"{path}: there is no such file")
+        raise UserError(f"{path}: {'is a folder' if path.is_dir() else 'there is no such file'}")
     limit = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow warns past it, and refuses twice as much
     try:

@@ -76,17 +76,6 @@ def _mean_of_parts(num_pixels: int, num_parts: int) -> np.ndarray:
     return parts
 
 
-def parse_padding(text: str) -> Padding:
-    """``left,top,right,bottom`` in pixels. Raises UserError for anything else."""
-    numbers = text.split(",")
-    if len(numbers) != 4 or not all(n.strip().isdecimal() for n in numbers):
-        raise UserError(f"--pad takes left,top,right,bottom in pixels, as 0,64,0,64, not {text!r}")
-    padding = Padding(*map(int, numbers))
-    if not any(padding):
-        raise UserError("--pad 0,0,0,0 leaves nothing to paint")
-    return padding
-
-
 def pad_video(
     frames: Iterable[np.ndarray], *, padding: Padding, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:

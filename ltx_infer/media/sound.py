@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from av import AudioFrame, AudioStream, VideoStream
     from av.container import InputContainer
 
-PACKET = 1024  # samples; AAC's lengths are whole packets, so less is not worth a word
 RATE = 48000  # for sound whose own rate AAC lacks
 HALF = sqrt(0.5)  # as an amplitude, half the power
 
@@ -70,19 +69,6 @@ def read_sound(path: Path, *, start: float = 0.0, duration: float | None = None)
     if len(track.layout.channels) > 2:
         samples /= max(np.abs(samples).max(), 1)
     return Sound(samples, rate)
-
-
-def fit_sound(waveform: np.ndarray, rate: int, *, seconds: float) -> tuple[np.ndarray, str | None]:
-    """A waveform (channels, samples) cut, or filled up with silence, to a length in seconds.
-
-    The second value says what was done, or is None where it is less than a packet of AAC.
-    """
-    num_samples, wanted = waveform.shape[1], round(seconds * rate)
-    fitted = np.pad(waveform[:, :wanted], ((0, 0), (0, max(wanted - num_samples, 0))))
-    if abs(num_samples - wanted) <= PACKET:
-        return fitted, None
-    done = "cut to fit" if num_samples > wanted else "silence follows"
-    return fitted, f"the sound is {num_samples / rate:.2f} s, the clip {seconds:.2f} s: {done}"
 
 
 def _kept_rate(track: "AudioStream") -> int:

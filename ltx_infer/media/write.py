@@ -5,7 +5,7 @@ A file appears under its name only when it is complete; until then it has a temp
 
 import os
 import wave
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain
@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ltx_models.errors import UserError
+from ltx_models.errors import UserError, reason
 
 if TYPE_CHECKING:
     from av import AudioFrame, AudioStream, VideoFrame, VideoStream
     from av.container import OutputContainer
 
 ENDINGS = (".mp4", ".mov")
-H264 = {"crf": "19", "preset": "veryfast"}
+# Else x264's macroblock tree takes code that may give other bits from the same frames in each run.
+H264 = {"crf": "19", "preset": "veryfast", "x264-params": "cpu-independent=1"}
 AAC_BITS_PER_SECOND = 192_000
 WAV_FULL_SCALE = 32767
 BT709 = 1  # the number of BT.709 in each colour field of H.264
@@ -54,8 +55,14 @@ def check_wav(path: Path) -> None:
 def _check_place(path: Path) -> None:
     if not path.parent.is_dir():
         raise UserError(f"{path}: there is no folder {path.parent}")
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise UserError(f"{path}: no file can be written there")
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder, no file can be written there")
+    part = _part(path)
+    try:
+        part.touch()
+        part.unlink()
+    except OSError as error:
+        raise UserError(f"{path}: no file can be written there: {reason(error)}") from None
 
 
 def frame_rate(fps: float | Fraction) -> Fraction:
@@ -98,13 +105,14 @@ def write_clip(
         raise UserError(f"{path}: there is no frame to write")
     num_frames = 0
     with _output(path, comment=comment) as container:
+        in_yuv = _converter()
         video = _add_video(container, first.shape, rate=rate)
         track = _add_audio(container, sound) if sound else None
         for num_frames, picture in enumerate(chain([first], pictures), start=1):
             if picture.shape != first.shape:
                 raise ValueError(f"frames of {first.shape} and of {picture.shape} in one clip")
             with _told(path):
-                container.mux(video.encode(_picture_frame(picture, num_frames - 1)))
+                container.mux(video.encode(in_yuv(picture, num_frames - 1)))
                 if track and sound:
                     piece = _sound_frame(sound, num_frames - 1, fps=rate)
                     container.mux(track.encode(piece))
@@ -137,12 +145,17 @@ def write_wav(path: Path, waveform: np.ndarray, *, rate: int) -> None:
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     """A name beside ``path`` whose file takes its place if the block ends well, or else goes."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = _part(path)
     try:
         yield part
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _part(path: Path) -> Path:
+    """The temporary name of a file that this process writes."""
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 @contextmanager
@@ -229,23 +242,34 @@ def _add_audio(container: "OutputContainer", sound: Sound) -> "AudioStream":
     return container.add_stream("aac", sound.rate, bit_rate=AAC_BITS_PER_SECOND, layout="stereo")
 
 
-def _picture_frame(picture: np.ndarray, index: int) -> "VideoFrame":
-    """Frame ``index`` of a clip, RGB (H, W, 3), in the colours of BT.709.
+def _converter() -> Callable[[np.ndarray, int], "VideoFrame"]:
+    """From RGB (H, W, 3) and a frame's number to a picture in the colours of BT.709.
 
-    swscale takes BT.601 unless it is told, and rounds down unless it is asked for accuracy.
+    swscale takes BT.601 unless it is told, and rounds down unless it is asked for accuracy. One
+    for all frames of a clip, as its tables take longer to make than a small frame to convert.
     """
     from av import VideoFrame  # noqa: PLC0415
-    from av.video.reformatter import Colorspace, Interpolation  # noqa: PLC0415
+    from av.video.reformatter import (  # noqa: PLC0415
+        Colorspace,
+        Interpolation,
+        VideoReformatter,
+    )
 
     accurate = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
-    frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24").reformat(
-        format="yuv420p",
-        dst_colorspace=Colorspace.ITU709,
-        dst_color_range=VIDEO_RANGE,
-        interpolation=accurate,
-    )
-    frame.pts = index
-    return frame
+    reformatter = VideoReformatter()
+
+    def convert(picture: np.ndarray, index: int) -> VideoFrame:
+        frame = reformatter.reformat(
+            VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24"),
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=VIDEO_RANGE,
+            interpolation=accurate,
+        )
+        frame.pts = index
+        return frame
+
+    return convert
 
 
 def _sound_frame(sound: Sound, index: int, *, fps: Fraction) -> "AudioFrame":

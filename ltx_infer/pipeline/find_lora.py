@@ -14,7 +14,7 @@ VERSION = re.compile(r"-(\d+(?:\.\d+)+)$")  # at the end of a file's stem
 SHOWN = 8  # files in a message
 
 
-def find_lora(text: str) -> Path:
+def find_lora(text: str, *, flag: str = "--lora") -> Path:
     """A file; a folder with one in it; or a training run's folder, then its newest step.
 
     ``step_of`` says of the result which step that is. Raises UserError where there is none, or
@@ -24,16 +24,16 @@ def find_lora(text: str) -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
-        raise _not_there(text)
+        raise _not_there(text, flag)
     found = sorted(path.glob("*.safetensors"))
     steps = [*found, *sorted((path / CHECKPOINTS).glob("*.safetensors"))]
     steps = [file for file in steps if step_of(file) is not None]
     if steps and all(file in steps for file in found):
         return max(steps, key=lambda file: step_of(file) or 0)
     if not found:
-        raise UserError(f"--lora {text}: no .safetensors in this folder")
+        raise UserError(f"{flag} {text}: no .safetensors in this folder")
     if len(found) > 1:
-        raise UserError(f"--lora {text}: name one of its files:\n{_names(found)}")
+        raise UserError(f"{flag} {text}: name one of its files:\n{_names(found)}")
     return found[0]
 
 
@@ -67,14 +67,14 @@ def _version(path: Path) -> tuple[int, ...]:
     return tuple(int(part) for part in match[1].split(".")) if match else ()
 
 
-def _not_there(text: str) -> UserError:
+def _not_there(text: str, flag: str) -> UserError:
     if REPOSITORY.fullmatch(text) and ("::" in text or not text.endswith(".safetensors")):
         return UserError(
-            f"--lora {text}: no such file or folder, and LoRAs are not fetched from the hub yet.\n"
+            f"{flag} {text}: no such file or folder, and LoRAs are not fetched from the hub yet.\n"
             "Download it and give the file's path"
         )
     return UserError(
-        f"--lora {text}: no such file or folder. It takes a .safetensors file, a folder with one "
+        f"{flag} {text}: no such file or folder. It takes a .safetensors file, a folder with one "
         "in it, or the folder of a training run"
     )
 

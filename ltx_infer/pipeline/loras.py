@@ -3,12 +3,15 @@
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from ltx_infer.config import GenerateConfig, LoRAFlag
+from ltx_infer.combinations import flags
+from ltx_infer.config import DistilledFlag, GenerateConfig, LoRAFlag
 from ltx_infer.pipeline.find_lora import distilled_lora_in, find_lora, step_of
+from ltx_infer.pipeline.models import Models
 from ltx_infer.pipeline.recipes import Recipe, Stage
 from ltx_models.errors import UserError
 from ltx_models.lora import Strength, attach, fuse
 from ltx_models.lora_files import LoRAFile, is_distilled, read_lora
+from ltx_models.lora_fit import fit_loras
 from ltx_models.transformer.model import Transformer
 
 
@@ -39,17 +42,23 @@ def open_loras(config: GenerateConfig, recipe: Recipe, *, folder: Path, quantize
     for flag in config.lora:
         path = find_lora(flag.path)
         found = _with_note(found, *_chosen(flag, path))
-        if is_distilled(path):
+        if is_distilled(path) and any(recipe.distilled_strengths):
             found = _refining(found, path, flag)
         else:
             asked = (*found.asked, (read_lora(path), _strength(flag, config)))
             found = found._replace(asked=asked)
     if config.distilled_lora is not None:
-        found = _refining(found, find_lora(config.distilled_lora.path), config.distilled_lora)
+        if not any(recipe.distilled_strengths):
+            raise UserError("--distilled-lora: no stage of this run refines with it")
+        path = find_lora(config.distilled_lora.path, flag="--distilled-lora")
+        found = _refining(found, path, config.distilled_lora)
     elif found.distilled is None and any(recipe.distilled_strengths):
         path = distilled_lora_in(folder)
         found = _with_note(found, f"distilled LoRA: {path.name}")
         found = found._replace(distilled=read_lora(path))
+    given = config.given("lora_mode", "lora_allow_unmatched", "lora_strength")
+    if given and not found.asked and found.distilled is None:
+        raise UserError(f"{flags(given)}: for a --lora FILE")
     mode = config.lora_mode
     if mode == "auto":
         differ = len({(stage.user_loras, stage.distilled_lora) for stage in recipe.stages}) > 1
@@ -65,7 +74,7 @@ def _chosen(flag: LoRAFlag, path: Path) -> list[str]:
     return [f"--lora {flag.path}: {path.name}" + ("" if step is None else f", step {step}")]
 
 
-def _refining(found: Loras, path: Path, flag: LoRAFlag) -> Loras:
+def _refining(found: Loras, path: Path, flag: LoRAFlag | DistilledFlag) -> Loras:
     if found.distilled is not None:
         raise UserError(
             f"{path}: a second distilled LoRA beside {found.distilled.path}; one refines"
@@ -76,6 +85,29 @@ def _refining(found: Loras, path: Path, flag: LoRAFlag) -> Loras:
 
 def _with_note(found: Loras, *notes: str) -> Loras:
     return found._replace(notes=(*found.notes, *notes))
+
+
+def check_loras(models: Models, loras: Loras, recipe: Recipe) -> list[str]:
+    """Fit what each stage has on; one line for each file of which something is left out.
+
+    Reads no weights. Raises LoRAError as ``apply_loras``, before anything long is begun.
+    """
+    model = Transformer(models.transformer_config, streams=recipe.streams)
+    missing = "picture" if "audio" in recipe.streams else "sound"
+    files = {file.path: file for stage in recipe.stages for file, _ in loras.of(stage)}
+    notes = []
+    for path, file in files.items():
+        fit = fit_loras(model, [file], allow_unmatched=loras.allow_unmatched)
+        left_out = {
+            "which this model lacks": fit.unmatched,
+            f"as the run has no {missing}": fit.passed_over,
+        }
+        notes += [
+            f"{path.name}: without {len(layers)} of its {len(file.entries)} layers, {why}"
+            for why, layers in left_out.items()
+            if layers
+        ]
+    return notes
 
 
 def apply_loras(model: Transformer, loras: Loras, stage: Stage) -> None:

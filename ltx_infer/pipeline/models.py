@@ -81,6 +81,21 @@ class Models:
             )
         return (size.num_frames - 1) // time + 1, size.height // space, size.width // space
 
+    def strange_latents(self, video: mx.array | None, audio: mx.array | None) -> str | None:
+        """What is wrong with latents (B, C, F, H, W) and (B, C, T, M) that this model cannot have.
+
+        None where nothing is.
+        """
+        config = self.transformer_config
+        if video is not None and (video.ndim != 5 or video.shape[1] != config.in_channels):
+            return f"its picture is {video.shape}, this model's has {config.in_channels} channels"
+        if audio is not None:
+            channels = self.audio_config.ddconfig.z_channels
+            bins = config.audio_in_channels // channels
+            if audio.ndim != 4 or (audio.shape[1], audio.shape[3]) != (channels, bins):
+                return f"its sound is {audio.shape}, this model's is (1, {channels}, T, {bins})"
+        return None
+
     def num_audio_latents(self, size: ClipSize) -> int:
         """Latent frames of a clip's sound; UserError if the clip is too short for any."""
         found = self.audio_config.scale.num_latents(size.num_frames, size.fps)

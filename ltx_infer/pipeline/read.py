@@ -40,7 +40,7 @@ def read_media(config: GenerateConfig, loras: Loras, *, version: tuple[int, ...]
     notes: list[str] = []
     media = Media(
         pictures=_pictures(config, version),
-        references=_references(config, loras, size),
+        references=_references(config, loras, size, notes),
         prefix=_clip(config.prefix_video, size),
         suffix=_clip(config.suffix_video, size),
     )
@@ -69,11 +69,24 @@ def _pictures(config: GenerateConfig, version: tuple[int, ...]) -> tuple[Picture
     return tuple(found)
 
 
-def _references(config: GenerateConfig, loras: Loras, size: ClipSize) -> tuple[ReferenceClip, ...]:
-    """Reference videos, with the factors that the LoRA's file tells."""
-    files = [file for file, _ in loras.asked]
-    space = max((file.reference_downscale_factor for file in files), default=1)
-    time = max((file.reference_temporal_scale_factor for file in files), default=1)
+def _references(
+    config: GenerateConfig, loras: Loras, size: ClipSize, notes: list[str]
+) -> tuple[ReferenceClip, ...]:
+    """Reference videos, with the factors that the LoRAs' files tell."""
+    if not config.video_conditioning:
+        return ()
+    space, time = _factors(loras)
+    multiple = space * SPACE_SCALE * (2 if config.two_stages else 1)
+    if size.height % multiple or size.width % multiple:
+        raise UserError(
+            f"--video-conditioning: the LoRA looks at references of 1/{space} the size; --height "
+            f"and --width would fit that are multiples of {multiple}"
+        )
+    if (size.num_frames - 1) % (time * TIME_SCALE):
+        notes.append(
+            f"the LoRA looks at every {time} frames of its reference, and the last of "
+            f"{size.num_frames} are left out; a multiple of {time * TIME_SCALE} plus 1 would fit"
+        )
     attention: float | np.ndarray | None = None
     if config.conditioning_attention_mask is not None:
         mask = read_mask(
@@ -97,6 +110,19 @@ def _references(config: GenerateConfig, loras: Loras, size: ClipSize) -> tuple[R
     return tuple(found)
 
 
+def _factors(loras: Loras) -> tuple[int, int]:
+    """How much smaller in space and in time a reference is, by all LoRAs that say so."""
+    files = [file for file, _ in loras.asked]
+    space = {file.reference_downscale_factor: file.path.name for file in files}
+    time = {file.reference_temporal_scale_factor: file.path.name for file in files}
+    for found in (space, time):
+        found.pop(1, None)
+        if len(found) > 1:
+            said = ", ".join(f"{name} of 1/{factor}" for factor, name in found.items())
+            raise UserError(f"--lora: these look at references of different sizes: {said}")
+    return next(iter(space), 1), next(iter(time), 1)
+
+
 def _clip(flag: ClipFlag | None, size: ClipSize) -> np.ndarray | None:
     """The first frames of a prefix or suffix."""
     if flag is None:
@@ -116,6 +142,10 @@ def _remade(config: GenerateConfig, media: Media, notes: list[str]) -> tuple[Med
     """The clip that retake or extend changes, and what of it is made anew."""
     assert config.video is not None
     info = video_info(config.video)
+    if config.keep == "audio" and not info.has_sound:
+        raise UserError(f"--keep audio: {config.video} has no sound to keep")
+    if config.keep == "video" and not (info.has_sound or config.audio or config.reference_audio):
+        raise UserError(f"--keep video: {config.video} has no sound to make anew; --audio adds one")
     frames = np.stack(list(stream_frames(config.video)))
     kept = _eights(len(frames))
     if kept != len(frames):

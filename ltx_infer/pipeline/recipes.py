@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from ltx_infer.combinations import GUIDANCE, flags
 from ltx_infer.config import GenerateConfig
 from ltx_infer.sampling.guidance import (
     HQ,
@@ -91,15 +92,11 @@ def _streams(config: GenerateConfig, facts: Facts) -> Streams:
 
 
 def _distilled(config: GenerateConfig, facts: Facts, streams: Streams) -> Recipe:
-    sigmas, notes = DISTILLED, []
-    if config.steps is not None and config.steps < len(DISTILLED) - 1:
-        chosen = np.linspace(0, len(DISTILLED) - 2, config.steps).round().astype(int)
-        sigmas = (*(DISTILLED[i] for i in chosen), 0.0)
-        notes.append(f"{config.steps} of the 8 levels: {', '.join(map(str, sigmas))}")
+    sigmas, notes = _distilled_sigmas(config)
     strength = 0.0
     if facts.variant == "dev":
-        strength = 1.0
-        notes.append("dev weights: the distilled LoRA is attached at strength 1.0")
+        strength = _refining_strength(config)
+        notes.append(f"dev weights: the distilled LoRA is attached at strength {strength}")
     ic_lora = config.pipeline == "ic-lora"
     if ic_lora and not config.lora:
         notes.append("ic-lora without a LoRA: nothing has learnt to follow the reference")
@@ -116,6 +113,18 @@ def _distilled(config: GenerateConfig, facts: Facts, streams: Streams) -> Recipe
     return Recipe(stages=(first, second), streams=streams, notes=tuple(notes))
 
 
+def _distilled_sigmas(config: GenerateConfig) -> tuple[tuple[float, ...], list[str]]:
+    """The levels of distilled weights, or as many of them as --steps asks for; and a note."""
+    last = len(DISTILLED) - 1
+    if config.steps is None or config.steps == last:
+        return DISTILLED, []
+    if config.steps > last:
+        raise UserError(f"--steps {config.steps}: distilled weights have {last} at most")
+    chosen = np.linspace(0, last - 1, config.steps).round().astype(int)
+    sigmas = (*(DISTILLED[i] for i in chosen), 0.0)
+    return sigmas, [f"{config.steps} of the {last} levels: {', '.join(map(str, sigmas))}"]
+
+
 def _two_stages(config: GenerateConfig, facts: Facts, streams: Streams) -> Recipe:
     keyframe = config.pipeline == "keyframe"
     first = replace(_guided(config, facts, name="stage 1"), share=0.5)
@@ -127,8 +136,6 @@ def _two_stages(config: GenerateConfig, facts: Facts, streams: Streams) -> Recip
 
 
 def _hq(config: GenerateConfig, facts: Facts, streams: Streams) -> Recipe:
-    if config.stg_scale:
-        raise UserError("--stg-scale: dev-two-stage-hq has no spatio-temporal guidance")
     steps = config.steps or HQ_STEPS
     guidance = dict(_guidance(config, facts))
     if config.cfg_rescale is None:
@@ -152,8 +159,11 @@ def _remade(config: GenerateConfig, facts: Facts, streams: Streams) -> Recipe:
     """Retake and extend: one stage at the clip's own size, as the weights are made for."""
     if facts.variant == "dev":
         return Recipe(stages=(_guided(config, facts, name="sampling"),), streams=streams)
-    stage = Stage(name="sampling", share=1.0, sigmas=DISTILLED, references=True)
-    return Recipe(stages=(stage,), streams=streams)
+    if fields := config.given(*GUIDANCE, "max_batch_size"):
+        raise UserError(f"{flags(fields)}: distilled weights have no guidance; dev weights have")
+    sigmas, notes = _distilled_sigmas(config)
+    stage = Stage(name="sampling", share=1.0, sigmas=sigmas, references=True)
+    return Recipe(stages=(stage,), streams=streams, notes=tuple(notes))
 
 
 def _guided(config: GenerateConfig, facts: Facts, *, name: str) -> Stage:
@@ -171,7 +181,10 @@ def _refinement(facts: Facts, *, strength: float) -> Stage:
 
 
 def _refining_strength(config: GenerateConfig) -> float:
-    """Where its flag names none: --lora-strength, if that is for no other LoRA."""
+    """Of --distilled-lora, else --lora-strength if that is for no other LoRA."""
+    named = config.distilled_lora
+    if named is not None and named.strength is not None:
+        return named.strength
     return 1.0 if config.lora else config.lora_strength
 
 
@@ -196,7 +209,7 @@ def _guidance(config: GenerateConfig, facts: Facts) -> GuidedStreams:
         for name, (cfg, skip_step) in scales.items()
         if name in _streams(config, facts)
     }
-    if config.audio_file is not None and config.audio_strength == 1:
+    if config.sound_is_kept:
         guided.pop("audio", None)
     return guided
 

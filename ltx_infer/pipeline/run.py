@@ -14,7 +14,7 @@ from ltx_infer.pipeline.inputs import StageInputs
 from ltx_infer.pipeline.loras import Loras, apply_loras
 from ltx_infer.pipeline.models import ClipSize, Models
 from ltx_infer.pipeline.recipes import Recipe
-from ltx_infer.pipeline.sanity import check_latents
+from ltx_infer.pipeline.sanity import SanityError, check_latents
 from ltx_infer.progress import Report
 from ltx_infer.sampling.conditions import Grid, condition_audio, condition_video
 from ltx_infer.sampling.denoise import Context, sample
@@ -42,6 +42,14 @@ class ClipLatents(NamedTuple):
 
     video: mx.array | None
     audio: mx.array | None
+
+
+class StageError(SanityError):
+    """A stage that went wrong, with the last latents that were good; None at its very begin."""
+
+    def __init__(self, message: str, latents: ClipLatents | None):
+        super().__init__(message)
+        self.latents = latents
 
 
 def encode_prompt(models: Models, recipe: Recipe, prompt: str, negative: str) -> Contexts:
@@ -84,7 +92,7 @@ def run(
 ) -> list[ClipLatents]:
     """The latents of a clip after each of its stages; the last picture is the clip's.
 
-    Raises SanityError when latents leave the range that a picture can have.
+    Raises StageError when latents leave the range that a picture can have.
     """
     found: list[ClipLatents] = []
     for stage, given in zip(recipe.stages, inputs, strict=True):
@@ -104,23 +112,32 @@ def run(
             noise_scale=1.0 if start is None else stage.sigmas[0],
             max_batch_size=max_batch_size,
         )
-        tokens = _checked(steps, label, len(stage.sigmas) - 1, report)
+        good = found[-1] if found else None
+        try:
+            for number, tokens in enumerate(_checked(steps, states, label), 1):
+                report(label, number, len(stage.sigmas) - 1)
+                good = _to_latents(models, states, tokens, size.of(stage.share))
+        except SanityError as error:
+            raise StageError(str(error), good) from None
         del model, steps
         mx.clear_cache()
-        found.append(_to_latents(models, states, tokens, size.of(stage.share)))
+        assert good is not None  # no stage is without steps
+        found.append(good)
     return found
 
 
 def _checked(
-    steps: Iterator[dict[StreamName, mx.array]], label: str, total: int, report: Report
-) -> dict[StreamName, mx.array]:
-    """The last step's tokens; every step is looked at and reported."""
-    tokens: dict[StreamName, mx.array] = {}
+    steps: Iterator[dict[StreamName, mx.array]], states: Mapping[StreamName, State], label: str
+) -> Iterator[dict[StreamName, mx.array]]:
+    """Every step's tokens, those looked at that are made.
+
+    Raises SanityError for the first that are not plausible.
+    """
     for number, tokens in enumerate(steps, 1):
         for name, value in tokens.items():
-            check_latents(value, stage=f"{label}, step {number}, {name}")
-        report(label, number, total)
-    return tokens
+            if not states[name].frozen:
+                check_latents(value, stage=f"{label}, step {number}, {name}")
+        yield tokens
 
 
 def _in_words(recipe: Recipe, size: ClipSize) -> str:

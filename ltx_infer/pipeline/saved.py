@@ -10,7 +10,7 @@ import numpy as np
 from ltx_infer.pipeline.inputs import Sound
 from ltx_infer.pipeline.run import ClipLatents
 from ltx_models.errors import UserError
-from ltx_models.weights import TensorFile
+from ltx_models.weights import TensorFile, WeightsError
 
 KIND = "ltx-mlx latents"
 
@@ -51,9 +51,14 @@ def save(path: Path, saved: Saved) -> None:
 
 def load(path: Path) -> Saved:
     """Latents that ``save`` wrote. Raises UserError for another file."""
-    file = TensorFile(path)
-    if file.metadata.get("kind") != KIND:
-        raise UserError(f"{path}: no latents of ours; --decode-only takes what a run left")
+    if not path.is_file():
+        raise UserError(f"--decode-only {path}: there is no such file")
+    try:
+        file = TensorFile(path)
+    except WeightsError:
+        raise _not_ours(path) from None
+    if file.metadata.get("kind") != KIND or not {"fps", "model"} <= file.metadata.keys():
+        raise _not_ours(path)
     tensors = file.tensors("", file.infos)
     sound = None
     if "sound" in tensors:
@@ -63,4 +68,11 @@ def load(path: Path) -> Saved:
         float(file.metadata["fps"]),
         file.metadata["model"],
         sound,
+    )
+
+
+def _not_ours(path: Path) -> UserError:
+    return UserError(
+        f"--decode-only {path}: no latents of ours, or damaged; it takes the .latents.safetensors "
+        "that a run left"
     )

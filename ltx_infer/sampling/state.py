@@ -68,19 +68,23 @@ def seeded_noise(seed: int) -> Noise:
 def add_noise(state: State, noise: mx.array, scale: float) -> mx.array:
     """Mix noise into the tokens by ``scale``, and given tokens back in by the mask."""
     mixed = state.tokens + (noise - state.tokens) * scale
-    return mixed if state.from_noise else blend(state, mixed)
-
-
-def blend(state: State, tokens: mx.array) -> mx.array:
-    """Tokens where they are generated, the clean ones where they are given, bit by bit."""
-    mask = mx.array(state.denoise_mask)[..., None]
-    return mx.where(mask > 0, tokens * mask + state.clean * (1 - mask), state.clean)
+    return mixed if state.from_noise else _blend(_mask(state), mixed, state.clean)
 
 
 def blender(states: Sequence[State]) -> Blend:
-    """``blend`` of all streams at once, in their order."""
+    """Tokens of all streams in their order: the clean ones where they are given, bit by bit."""
+    masks = [_mask(state) for state in states]
 
-    def blend_all(tokens: Tokens) -> Tokens:
-        return tuple(blend(state, x) for state, x in zip(states, tokens, strict=True))
+    def blend(tokens: Tokens) -> Tokens:
+        parts = zip(masks, tokens, states, strict=True)
+        return tuple(_blend(mask, x, state.clean) for mask, x, state in parts)
 
-    return blend_all
+    return blend
+
+
+def _mask(state: State) -> mx.array:
+    return mx.array(state.denoise_mask)[..., None]
+
+
+def _blend(mask: mx.array, tokens: mx.array, clean: mx.array) -> mx.array:
+    return mx.where(mask > 0, tokens * mask + clean * (1 - mask), clean)

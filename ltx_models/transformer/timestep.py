@@ -56,7 +56,11 @@ class Modulation(NamedTuple):
         """Some rows plus a learned table's; each broadcasts to (B, T, dim)."""
         total = table[rows] + self.rows[:, rows]
         parts = [total[:, i] for i in range(total.shape[1])]
-        return parts if self.which is None else [part[self.which] for part in parts]
+        if self.which is None:
+            return parts
+        # nn.utils.checkpoint asks for the gradient of every array, and an index has none.
+        which = mx.stop_gradient(self.which)
+        return [part[which] for part in parts]
 
 
 class AdaLayerNormSingle(nn.Module):

@@ -78,7 +78,8 @@ def convolve(conv: nn.Conv3d, x: mx.array) -> mx.array:
 def conv_by_frames(conv: nn.Conv3d, x: mx.array) -> mx.array:
     """``conv(x)`` for one that does not pad time, as 2-D convolutions of single frames.
 
-    On a CPU conv3d unfolds the whole clip, which takes 27 times its memory and twice the time.
+    On a CPU conv3d unfolds the whole clip, which takes 27 times its memory; this takes less, and
+    less time the longer the clip is (docs/experiments.md).
     """
     taps = [mx.contiguous(tap) for tap in conv.weight.moveaxis(1, 0)]
 

@@ -2,7 +2,7 @@
 
 from ltx_models.blas import loaded_blas
 from ltx_models.device import prepare
-from tests.bench import open_checkpoint, transformer_block, vae_decode
+from tests.bench import guided, open_checkpoint, transformer_block, vae_decode
 
 GOALS = {
     "transformer block over its bare products": (transformer_block.measure, "ratio", 1.18),
@@ -13,6 +13,8 @@ GOALS = {
         "check_s",
         0.5,
     ),
+    "guided image to video on tiny, outside its networks": (guided.measure, "outside_share", 0.05),
+    "guided step, four passes at once over one by one": (guided.measure_batched, "ratio", 1.05),
 }
 
 

@@ -130,10 +130,10 @@ def unknown_key(tensors, metadata):
 @pytest.mark.parametrize(
     ("change", "names"),
     [
-        (remove, ["missing: transformer_blocks.0.attn1.to_q.weight"]),
+        (remove, ["missing: model.diffusion_model.transformer_blocks.0.attn1.to_q.weight"]),
         (rename, ["transformer_blocks.0.attn1.to_q.weight", "attn1.to_query.weight"]),
         (misshape, ["conv_in.conv.bias: (3,) in the file, (64,) would fit"]),
-        (stray, ["unknown: extra"]),
+        (stray, ["unknown: vocoder.extra"]),
         (unknown_key, ["config.transformer.use_magic", "--allow-unknown-config use_magic"]),
     ],
 )

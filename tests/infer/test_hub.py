@@ -1,6 +1,5 @@
 import json
 
-import mlx.core as mx
 import pytest
 
 from ltx_infer.hub import find_model
@@ -19,30 +18,127 @@ def test_tiny_is_complete(tiny):
     assert json.loads((files.text_encoder() / "config.json").read_text())["model_type"] == "gemma3"
 
 
-def test_folder_with_both_variants(tmp_path):
-    touch(tmp_path, "ltx-2-19b-dev.safetensors", "ltx-2-19b-distilled.safetensors")
-    touch(tmp_path, "ltx-2-19b-distilled-lora-384.safetensors")
+def test_the_stand_in_has_no_variant(tiny):
+    files = find_model("tiny", variant="distilled")
+    assert files.variant is None
+    assert files.checkpoint == find_model("tiny", variant="dev").checkpoint
+    assert files.notes == []
+
+
+DEV, DISTILLED = "ltx-2-19b-dev.safetensors", "ltx-2-19b-distilled.safetensors"
+NEWER = "ltx-2-19b-distilled-1.{}.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("names", "variant", "chosen", "is_"),
+    [
+        ([DEV, DISTILLED], "distilled", DISTILLED, "distilled"),
+        ([DEV, DISTILLED], "dev", DEV, "dev"),
+        ([DEV], "distilled", DEV, "dev"),  # which may do, or not: the caller's business
+        ([DISTILLED], "dev", DISTILLED, "distilled"),
+        (["ltx.safetensors"], "dev", "ltx.safetensors", None),
+        (["development.safetensors"], "dev", "development.safetensors", None),
+        ([DISTILLED, NEWER.format(1)], "distilled", NEWER.format(1), "distilled"),
+        ([NEWER.format(10), NEWER.format(9)], "distilled", NEWER.format(10), "distilled"),
+        (["flora-dev.safetensors"], "dev", "flora-dev.safetensors", "dev"),
+    ],
+)
+def test_choice_of_a_checkpoint(tmp_path, names, variant, chosen, is_):
+    touch(tmp_path, *names)
+    touch(tmp_path, "ltx-2-19b-distilled-lora-384.safetensors", "my-lora.safetensors")
     touch(tmp_path, "ltx-2-spatial-upscaler-x2-1.0.safetensors")
-    found = find_model(str(tmp_path), variant="distilled")
-    assert found.checkpoint.name == "ltx-2-19b-distilled.safetensors"
-    assert find_model(str(tmp_path), variant="dev").checkpoint.name == "ltx-2-19b-dev.safetensors"
+    files = find_model(str(tmp_path), variant=variant)
+    assert (files.checkpoint.name, files.variant) == (chosen, is_)
+    others = ", ".join(sorted(set(names) - {chosen}))
+    assert files.notes == ([f"checkpoint: {chosen}, not {others}"] if others else [])
+
+
+def upscalers(folder, *releases, generation="ltx-2"):
+    touch(folder, *(f"{generation}-spatial-upscaler-{name}.safetensors" for name in releases))
 
 
 def test_file_finds_its_companions_beside_it(tmp_path):
-    touch(tmp_path, "a.safetensors", "x-spatial-upscaler-x2-1.0.safetensors")
-    touch(tmp_path, "x-spatial-upscaler-x2-1.1.safetensors")
+    touch(tmp_path, "a.safetensors")
+    upscalers(tmp_path, "x2-1.0", "x2-1.1")
     files = find_model(str(tmp_path / "a.safetensors"), variant="distilled")
-    assert files.spatial_upscaler().name == "x-spatial-upscaler-x2-1.1.safetensors"
+    assert files.spatial_upscaler().name == "ltx-2-spatial-upscaler-x2-1.1.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen"),
+    [
+        (None, "x2-1.10"),
+        ("x2", "x2-1.10"),
+        ("x2-1.9", "x2-1.9"),
+        ("x1.5-1.0", "x1.5-1.0"),
+        ("x1.5", "x1.5-1.0"),
+    ],
+)
+def test_choice_of_an_upscaler(tmp_path, name, chosen):
+    touch(tmp_path, DEV)
+    upscalers(tmp_path, "x2-1.9", "x2-1.10", "x1.5-1.0")
+    files = find_model(str(tmp_path), variant="dev")
+    assert files.spatial_upscaler(name).stem.removeprefix("ltx-2-spatial-upscaler-") == chosen
+    (note,) = files.notes
+    assert note.startswith(f"spatial upscaler: ltx-2-spatial-upscaler-{chosen}.safetensors, not ")
+
+
+def test_an_upscaler_of_the_checkpoints_generation_comes_first(tmp_path):
+    touch(tmp_path, DEV)
+    upscalers(tmp_path, "x2-1.0")
+    upscalers(tmp_path, "x2-1.1", generation="ltx-2.3")
+    files = find_model(str(tmp_path), variant="dev")
+    assert files.spatial_upscaler().name == "ltx-2-spatial-upscaler-x2-1.0.safetensors"
+    assert files.spatial_upscaler("x2-1.1").name == "ltx-2.3-spatial-upscaler-x2-1.1.safetensors"
+
+
+def test_an_upscaler_by_its_file(tmp_path):
+    touch(tmp_path, DEV, "upscaler.safetensors")
+    (tmp_path / "else").mkdir()
+    touch(tmp_path / "else", "other.safetensors")
+    files = find_model(str(tmp_path), variant="dev")
+    assert files.spatial_upscaler("upscaler.safetensors").parent == tmp_path
+    path = tmp_path / "else" / "other.safetensors"
+    assert files.spatial_upscaler(str(path)) == path
+    assert files.notes == []
+
+
+def test_an_upscaler_that_is_not_there(tmp_path):
+    touch(tmp_path, DEV)
+    upscalers(tmp_path, "x2-1.0", "x1.5-1.0")
+    files = find_model(str(tmp_path), variant="dev")
+    there = (
+        "only ltx-2-spatial-upscaler-x1.5-1.0.safetensors, "
+        "ltx-2-spatial-upscaler-x2-1.0.safetensors"
+    )
+    with pytest.raises(UserError) as error:
+        files.spatial_upscaler("x2-1.1")
+    assert str(error.value) == (
+        f"{tmp_path}: no spatial upscaler x2-1.1 beside the checkpoint, {there}.\n"
+        "Put it there, name another with --spatial-upscaler, or run --one-stage."
+    )
+    with pytest.raises(UserError) as error:
+        files.spatial_upscaler("gone.safetensors")
+    assert str(error.value) == (
+        "--spatial-upscaler gone.safetensors: no such file, neither here nor in "
+        f"{tmp_path}: {there}.\nIt takes x2-1.0, x2-1.1, x1.5-1.0 or a file."
+    )
 
 
 def test_what_is_missing_is_named(tmp_path):
     with pytest.raises(UserError, match=r"no such file or folder\. It takes tiny, a"):
         find_model(str(tmp_path / "gone"), variant="distilled")
-    with pytest.raises(UserError, match=r"no checkpoint \(\.safetensors\) in this folder"):
+    touch(tmp_path, "file")
+    with pytest.raises(UserError, match=r"gone: not a directory\. It takes tiny, a"):
+        find_model(str(tmp_path / "file" / "gone"), variant="distilled")
+    with pytest.raises(UserError, match=r"no checkpoint \(\.safetensors\) in this folder$"):
         find_model(str(tmp_path), variant="distilled")
-    mx.save_safetensors(str(tmp_path / "a.safetensors"), {"x": mx.zeros(1)})
+    touch(tmp_path, "a-lora-8.safetensors")
+    with pytest.raises(UserError, match=r"in this folder, only a-lora-8\.safetensors$"):
+        find_model(str(tmp_path), variant="distilled")
+    touch(tmp_path, "a.safetensors")
     files = find_model(str(tmp_path), variant="distilled")
-    with pytest.raises(UserError, match=r"(?s)no spatial upscaler .* run without the second stage"):
+    with pytest.raises(UserError, match=r"no spatial upscaler x2 beside .*, nor any other\.\n"):
         files.spatial_upscaler()
     with pytest.raises(UserError, match=r"no folder with a Gemma 3.*\nName one with --text-enc"):
         files.text_encoder()
@@ -54,10 +150,30 @@ def test_several_checkpoints_are_listed(tmp_path):
         find_model(str(tmp_path), variant="distilled")
 
 
-def test_torn_config_beside_the_checkpoint_is_named(tmp_path):
+def configs(folder, **texts):
+    for name, text in texts.items():
+        (folder / name).mkdir()
+        (folder / name / "config.json").write_text(text)
+
+
+def test_other_folders_are_passed_over(tmp_path):
     touch(tmp_path, "a.safetensors")
-    (tmp_path / "gemma").mkdir()
-    (tmp_path / "gemma" / "config.json").write_text('{"model_type": "gem')
+    gemma = '{"model_type": "gemma3_text"}'
+    configs(tmp_path, a='{"model_type": "gem', b="[]", c='{"model_type": "t5"}', d=gemma, e=gemma)
     files = find_model(str(tmp_path), variant="distilled")
-    with pytest.raises(UserError, match=r"gemma/config\.json: not JSON"):
+    assert files.text_encoder() == tmp_path / "d"
+    assert files.notes == ["text encoder: d, not e"]
+
+
+def test_what_was_passed_over_is_told_where_nothing_else_is(tmp_path):
+    touch(tmp_path, "a.safetensors")
+    configs(tmp_path, t5='{"model_type": "t5"}')
+    files = find_model(str(tmp_path), variant="distilled")
+    passed = rf"\nPassed over: {tmp_path}/t5/config\.json: model_type t5\nName one with --text-enc"
+    with pytest.raises(UserError, match=passed):
+        files.text_encoder()
+    configs(tmp_path, gemma='{"model_type": "gem')
+    with pytest.raises(
+        UserError, match=r"\nPassed over: .*gemma/config\.json is not JSON.*, and 1 more\n"
+    ):
         files.text_encoder()

@@ -106,8 +106,3 @@ def test_after_mlx_a_path_cannot_be_followed():
 def test_nothing_is_searched_on_a_mac():
     mac = LINUX.replace("'linux'", "'darwin'")
     assert ask("/nowhere/libblas.so", before=mac)[:2] == ["Accelerate", None]
-
-
-def test_this_process_has_no_problem():
-    blas.check()
-    assert blas.loaded_blas() == blas.load().name

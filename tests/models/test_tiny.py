@@ -1,9 +1,14 @@
+import os
+
 import mlx.core as mx
-import numpy as np
+import mlx.nn as nn
 import pytest
 
-from ltx_models.tiny import tiny_folder, write_tiny
-from ltx_models.weights import TensorFile
+from ltx_models.errors import UserError
+from ltx_models.tiny import networks, tiny_folder, write_tiny
+from ltx_models.tiny.sizes import CHECKPOINT, NUM_FEATURES
+from ltx_models.video_vae import VideoDecoder
+from ltx_models.weights import TensorFile, shapes
 
 
 def test_made_once_and_named_by_its_recipe(tiny):
@@ -36,8 +41,85 @@ def test_nothing_unfinished_is_left(tmp_path, monkeypatch):
 
 
 def test_layout_is_the_real_one(tiny):
-    golden = {k: v.dtype for k, v in TensorFile(tiny / "ltx-2.3-tiny.safetensors").infos.items()}
-    assert set(golden.values()) == {"BF16"}
-    prefixes = {key.split(".")[0] for key in golden}
-    assert prefixes == {"model", "text_embedding_projection", "vae", "audio_vae", "vocoder"}
-    assert np.any(["stft_fn.inverse_basis" in key for key in golden])
+    """The keys that the networks have, and in the file their statistics once."""
+    infos = TensorFile(tiny / "ltx-2.3-tiny.safetensors").infos
+    assert {info.dtype for info in infos.values()} == {"BF16"}
+    keys = {
+        prefix + key
+        for prefix, network in networks(CHECKPOINT, num_features=NUM_FEATURES).items()
+        for key in shapes(network)
+    }
+    beside = {key for key in keys if "coder.per_channel_statistics." in key}
+    assert len(beside) == 8
+    keys -= beside
+    keys |= {key.replace("encoder.", "").replace("decoder.", "") for key in beside}
+    assert infos.keys() == keys | {"vocoder.mel_stft.stft_fn.inverse_basis"}
+
+
+def test_others_may_read_it(tiny):
+    assert tiny.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LTX_MLX_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["ltx-2.3-tiny.safetensors", "gemma-3-tiny/tokenizer.json"])
+def test_a_folder_that_has_lost_a_file_is_made_again(cache, name):
+    folder = tiny_folder()
+    (folder / name).unlink()
+    assert tiny_folder() == folder
+    assert (folder / name).is_file()
+    assert list(cache.iterdir()) == [folder]
+
+
+def test_other_networks_have_another_folder(cache, monkeypatch):
+    """A layer more, in code outside this package, must not find the files of before."""
+    before = tiny_folder()
+
+    class Wider(VideoDecoder):
+        def __init__(self, config):
+            super().__init__(config)
+            self.extra = nn.Linear(2, 2)
+
+    monkeypatch.setattr("ltx_models.tiny.VideoDecoder", Wider)
+    after = tiny_folder()
+    assert after != before
+    assert "vae.decoder.extra.bias" in TensorFile(after / "ltx-2.3-tiny.safetensors").infos
+
+
+def test_a_cache_that_is_a_file_is_an_error(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    for name, why in [("file", "file exists"), ("file/below", "not a directory")]:
+        monkeypatch.setenv("LTX_MLX_CACHE", str(tmp_path / name))
+        with pytest.raises(UserError) as error:
+            tiny_folder()
+        assert str(error.value).splitlines() == [
+            f"the stand-in cannot be written to {tmp_path / name}: {why}",
+            "Make room there, or name another folder in the variable LTX_MLX_CACHE.",
+        ]
+
+
+def test_a_cache_that_may_not_be_written_is_an_error(cache):
+    cache.chmod(0o555)
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)  # to root every folder is open
+    try:
+        with pytest.raises(UserError, match=r"cannot be written to .*: permission denied\n"):
+            tiny_folder()
+    finally:
+        os.seteuid(before)
+        cache.chmod(0o755)
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing(cache, small_files):
+    with pytest.raises(UserError) as error:
+        tiny_folder()
+    first, second = str(error.value).splitlines()
+    assert first.startswith(f"the stand-in cannot be written to {cache}: ")
+    assert "Unable to write" in first
+    assert "LTX_MLX_CACHE" in second
+    assert list(cache.iterdir()) == []

@@ -44,6 +44,8 @@ def test_case(golden: Path, golden_name: str):
     case = read_case(golden, golden_name)
     assert case.component == read_index(golden)["cases"][golden_name]["component"]
     assert case.component in COMPONENTS, f"unknown component {case.component!r}"
+    listed = read_index(golden)["cases"][golden_name]["outputs"]
+    assert case.expected.keys() == listed.keys(), "the file has other outputs than the index says"
     assert case.expected, "the case expects nothing"
     got = COMPONENTS[case.component](case)
     for name, want in case.expected.items():

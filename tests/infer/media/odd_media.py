@@ -141,3 +141,11 @@ def lag(got: np.ndarray, want: np.ndarray) -> int:
     spectrum = np.fft.rfft(got, size) * np.fft.rfft(want, size).conj()
     shift = int(np.fft.irfft(spectrum, size).argmax())
     return shift if shift < len(got) else shift - size
+
+
+def correlation(got: np.ndarray, want: np.ndarray) -> tuple[float, int]:
+    """Of two waveforms (2, N) when they are shifted to fit, and by how many samples."""
+    shift = lag(got.mean(axis=0), want.mean(axis=0))
+    got, want = got[:, max(shift, 0) :], want[:, max(-shift, 0) :]
+    length = min(got.shape[1], want.shape[1])
+    return float(np.corrcoef(got[:, :length].ravel(), want[:, :length].ravel())[0, 1]), shift

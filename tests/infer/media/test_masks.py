@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ltx_infer.media.masks import Padding, pad_video, parse_padding, read_mask, token_weights
+from ltx_infer.media.masks import Padding, pad_video, read_mask, token_weights
 from ltx_models.errors import UserError
 from tests.infer.media.odd_media import counting, write_video
 
@@ -90,21 +90,6 @@ def test_the_room_around_a_video_is_masked():
     assert mask.sum() == 2 * (64 * 160 - 32 * 64)
     assert (video[..., :64] == -1).all()  # the colours of the edge go on
     assert (video[..., 128:] == 1).all()
-
-
-def test_padding_is_four_numbers():
-    assert parse_padding("0, 64,0,32") == Padding(left=0, top=64, right=0, bottom=32)
-
-
-@pytest.mark.parametrize("text", ["64", "1,2,3", "1,2,3,x", "-1,0,0,0", "1,2,3,4,5", "1.5,0,0,0"])
-def test_other_padding_is_an_error(text):
-    with pytest.raises(UserError, match=rf"--pad takes left,top,right,bottom .* not '{text}'"):
-        parse_padding(text)
-
-
-def test_padding_of_nothing_is_an_error():
-    with pytest.raises(UserError, match="--pad 0,0,0,0 leaves nothing to paint"):
-        parse_padding("0,0,0,0")
 
 
 def test_padding_that_leaves_no_room_is_an_error():

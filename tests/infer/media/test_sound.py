@@ -6,10 +6,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from ltx_infer.media.sound import fit_sound, read_sound
+from ltx_infer.media.sound import read_sound
 from ltx_models.errors import UserError
 from tests.infer.media.odd_media import (
     counting,
@@ -257,32 +255,3 @@ def test_a_file_of_something_else(tmp_path, data, reason):
 def test_a_missing_file(tmp_path):
     with pytest.raises(UserError, match=r"nowhere\.wav: there is no such file"):
         read_sound(tmp_path / "nowhere.wav")
-
-
-# Length
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    num_samples=st.integers(0, 5000),
-    seconds=st.floats(0.01, 0.5),
-    rate=st.sampled_from([8000, 16000]),
-)
-def test_sound_gets_the_length_of_the_clip(num_samples, seconds, rate):
-    waveform = np.ones((2, num_samples), np.float32)
-    fitted, note = fit_sound(waveform, rate, seconds=seconds)
-    assert fitted.shape == (2, round(seconds * rate))
-    assert fitted.sum() == 2 * min(num_samples, fitted.shape[1])
-    assert (note is None) == (abs(num_samples - fitted.shape[1]) <= 1024)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "note"),
-    [
-        (5.04, "the sound is 3.00 s, the clip 5.04 s: silence follows"),
-        (1.0, "the sound is 3.00 s, the clip 1.00 s: cut to fit"),
-        (3.01, None),
-    ],
-)
-def test_what_was_done_is_said(seconds, note):
-    assert fit_sound(np.zeros((2, 3 * RATE)), RATE, seconds=seconds)[1] == note

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from ltx_infer.media.write import check_output, frame_rate, write_clip
 from ltx_models.errors import UserError
@@ -321,6 +322,26 @@ def test_an_error_leaves_an_older_file_as_it_was(path):
     write_clip(path, [moving(3)], fps=24)
     assert len(read(path).planes) == 3
     assert only(path)
+
+
+def test_the_same_frames_make_the_same_file(tmp_path):
+    """Soft colours that fade, of which x264's fastest code makes another file each time."""
+    noise = np.random.default_rng(0)
+    coarse = noise.normal(size=(7, 3, 6, 6)).astype(np.float32)
+    soft = [
+        [Image.fromarray(c).resize((64, 64), Image.Resampling.BICUBIC) for c in p] for p in coarse
+    ]
+    keys = np.array([np.stack(p, axis=-1) for p in soft]) * 50 + 128
+    fades = [keys[i // 8] + (keys[i // 8 + 1] - keys[i // 8]) * (i % 8) / 8 for i in range(41)]
+    frames = (np.stack(fades) + noise.normal(size=(41, 64, 64, 3)) * 6).clip(0, 255)
+    frames = frames.astype(np.uint8)
+    files = []
+    for number in range(4):
+        holes = [np.ones(size) for size in noise.integers(1000, 100_000, 20)]
+        del holes[::2]  # so that memory is not the same each time
+        write_clip(tmp_path / f"{number}.mp4", [frames], fps=24)
+        files.append((tmp_path / f"{number}.mp4").read_bytes())
+    assert len(set(files)) == 1
 
 
 @contextmanager

@@ -1,9 +1,12 @@
+import re
+
 import mlx.core as mx
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ltx_infer.flags import GROUPS
 from ltx_infer.pipeline.sanity import SanityError, check_latents, check_sound, checked_frames
 from ltx_models.errors import UserError
 
@@ -38,7 +41,7 @@ def test_latents_that_are_not_finite_are_counted(value):
         check_latents(latents, stage="stage 1, step 3")
     assert str(error.value) == (
         "stage 1, step 3: 2 of 32 latent values are not finite.\n"
-        "Try lower guidance, no LoRA, or more bits with -q."
+        "Try a lower --cfg-scale, no --lora, or more bits with -q."
     )
 
 
@@ -67,7 +70,7 @@ def test_a_clip_of_one_colour_is_an_error(colour):
     flat = np.broadcast_to(np.array(colour, np.uint8), SHAPE)
     with pytest.raises(SanityError, match="decode: 8 of 8 frames are of one colour") as error:
         judge(flat)
-    assert "--tiling aggressive" in str(error.value)
+    assert "--num-frames" in str(error.value)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
@@ -78,9 +81,43 @@ def test_frames_all_but_flat_are_flat(dtype):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_frames_that_are_not_finite_are_an_error(value):
-    with pytest.raises(SanityError, match="8 of 8 frames are of one colour or not finite"):
-        judge(np.full(SHAPE, value, np.float32))
+def test_a_chunk_that_is_not_finite_is_not_passed_on(value):
+    good, bad = noise(), noise()
+    bad[2, 7, 7, 1] = value  # one value, where a flat picture is not even looked for
+    frames = checked_frames([good, bad], stage="decode")
+    assert next(frames) is good
+    with pytest.raises(SanityError) as error:
+        next(frames)
+    first, second = str(error.value).splitlines()
+    assert first == "decode: frame 10 has values that are not finite."
+    assert "--num-frames" in second
+
+
+def advice() -> list[str]:
+    """The messages of every kind of error."""
+    wrong = noise()
+    wrong[0] = np.nan
+    calls = [
+        lambda: check_latents(mx.full((2,), float("nan")), stage="s"),
+        lambda: judge(wrong),
+        lambda: judge(np.zeros(SHAPE, np.uint8)),
+        lambda: judge(np.repeat(noise()[:1], 2, axis=0)),
+        lambda: check_sound(np.full((2, 9), np.nan, np.float32), stage="s"),
+        lambda: check_sound(np.zeros((2, 9), np.float32), stage="s"),
+    ]
+    messages = []
+    for call in calls:
+        with pytest.raises(SanityError) as error:
+            call()
+        messages.append(str(error.value))
+    return messages
+
+
+def test_only_flags_that_exist_are_advised():
+    known = {name for flags in GROUPS.values() for flag in flags for name in flag.names}
+    advised = [set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", text)) for text in advice()]
+    assert all(advised), "each message says what helps"
+    assert set().union(*advised) <= known
 
 
 @given(num_flat=st.integers(0, SHAPE[0]))

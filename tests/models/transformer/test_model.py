@@ -6,7 +6,7 @@ from mlx.utils import tree_flatten, tree_map
 
 from ltx_models.released import LTX_2, LTX_2_3
 from ltx_models.transformer.config import TransformerConfig
-from ltx_models.transformer.model import Perturbation, Transformer
+from ltx_models.transformer.model import BOTH, Perturbation, Transformer
 from ltx_models.transformer.timestep import Timesteps
 from tests.models.transformer.sizes import small_modality, small_transformer
 
@@ -104,9 +104,21 @@ def test_mixed_perturbations_equal_runs_one_by_one():
     assert not mx.allclose(together[0], together[2], atol=1e-4)
 
 
-def test_skipping_every_stream_leaves_only_the_head():
-    model = small_transformer("ltx23")
-    video, audio = small_modality(model, "video"), small_modality(model, "audio")
-    still, _ = model(video, audio, enabled=("audio",))
-    moved, _ = model(video, audio)
-    assert not mx.allclose(still, moved, atol=1e-3)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_skipping_every_stream_leaves_only_the_head(version):
+    """Which norms, scales and shifts the projected latents as they came (spec/model.md 3.7)."""
+    model = small_transformer(version)
+    given = {stream: small_modality(model, stream) for stream in BOTH}
+    still = model(given["video"], given["audio"], enabled=())
+    moved = model(given["video"], given["audio"])
+    for stream, got, other in zip(BOTH, still, moved, strict=True):
+        at = "" if stream == "video" else "audio_"
+        modality = given[stream]
+        _, embedded = model[f"{at}adaln_single"](modality.timesteps.values * 1000.0)
+        shift, scale = model[f"{at}scale_shift_table"] + embedded
+        x = model[f"{at}patchify_proj"](modality.latents)
+        centred = x - x.mean(axis=-1, keepdims=True)
+        normed = centred / mx.sqrt(centred.square().mean(axis=-1, keepdims=True) + 1e-6)
+        wanted = model[f"{at}proj_out"](normed * (1 + scale) + shift)
+        assert mx.allclose(got, wanted, atol=1e-5)
+        assert not mx.allclose(got, other, atol=1e-3)
