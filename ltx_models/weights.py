@@ -192,8 +192,9 @@ def save_tensors(
     """Write a safetensors file; raises WeightsError if it cannot be written whole."""
     mx.eval(list(tensors.values()))  # so that what fails below is the writing
     try:
-        mx.save_safetensors(str(path), dict(tensors), dict(metadata or {}))
-    except RuntimeError as error:
+        with path.open("wb") as file:  # by its name alone, MLX would add an ending
+            mx.save_safetensors(file, dict(tensors), dict(metadata or {}))
+    except (RuntimeError, OSError) as error:
         raise WeightsError(f"{path}: cannot be written: {error}") from None
 
 

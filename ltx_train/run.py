@@ -12,7 +12,8 @@ from ltx_infer.hub import find_model
 from ltx_models.checkpoint import Checkpoint, open_checkpoint
 from ltx_models.device import compute_dtype
 from ltx_models.errors import UserError
-from ltx_models.lora import add_trainable, save_lora
+from ltx_models.files import check_writable, write_text
+from ltx_models.lora.adapters import add_trainable, save_lora
 from ltx_models.text_encoder import connect
 from ltx_models.transformer import load_transformer
 from ltx_models.transformer.config import TransformerConfig
@@ -20,7 +21,6 @@ from ltx_models.video_vae import VideoVAEConfig
 from ltx_train.batches import make_batches
 from ltx_train.config import TrainConfig
 from ltx_train.dataset import Sample, check_batches, open_dataset, read_features, version_text
-from ltx_train.files import check_writable, write_text
 from ltx_train.trainer import train
 
 Report = Callable[[str, int, int], None]  # what is done, how many steps of it are, of how many

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ltx_models.errors import UserError
-from ltx_models.lora_files import is_distilled
+from ltx_models.lora.files import is_distilled
 
 CHECKPOINTS = "checkpoints"  # of a training run's folder
 STEP = re.compile(r"lora_weights_step_(\d+)")

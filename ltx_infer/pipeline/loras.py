@@ -9,9 +9,9 @@ from ltx_infer.pipeline.find_lora import distilled_lora_in, find_lora, step_of
 from ltx_infer.pipeline.models import Models
 from ltx_infer.pipeline.recipes import Recipe, Stage
 from ltx_models.errors import UserError
-from ltx_models.lora import Strength, attach, fuse
-from ltx_models.lora_files import LoRAFile, is_distilled, read_lora
-from ltx_models.lora_fit import fit_loras
+from ltx_models.lora.adapters import Strength, attach, fuse
+from ltx_models.lora.files import LoRAFile, is_distilled, read_lora
+from ltx_models.lora.fit import fit_loras
 from ltx_models.transformer.model import Transformer
 
 

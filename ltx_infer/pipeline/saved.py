@@ -1,6 +1,5 @@
 """Latents on disk, written before a clip is decoded, so that decoding can begin again."""
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 from ltx_infer.pipeline.inputs import Sound
 from ltx_infer.pipeline.run import ClipLatents
 from ltx_models.errors import UserError
+from ltx_models.files import write_tensors
 from ltx_models.weights import TensorFile, WeightsError
 
 KIND = "ltx-mlx latents"
@@ -31,22 +31,12 @@ def latents_path(output: Path) -> Path:
 
 def save(path: Path, saved: Saved) -> None:
     """Write latents; the file appears complete or not at all."""
-    tensors = {
-        name: mx.contiguous(value)
-        for name, value in saved.latents._asdict().items()
-        if value is not None
-    }
+    tensors = {name: value for name, value in saved.latents._asdict().items() if value is not None}
     metadata = {"kind": KIND, "fps": repr(saved.fps), "model": saved.model}
     if saved.sound is not None:
         tensors["sound"] = mx.array(saved.sound.waveform)
         metadata["sound_rate"] = str(saved.sound.rate)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with unfinished.open("wb") as file:
-            mx.save_safetensors(file, tensors, metadata)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_tensors(path, tensors, metadata)
 
 
 def load(path: Path) -> Saved:

@@ -18,6 +18,7 @@ from ltx_infer.media.video import video_info, video_pixels
 from ltx_models.checkpoint import Checkpoint, open_checkpoint
 from ltx_models.device import compute_dtype
 from ltx_models.errors import UserError
+from ltx_models.files import check_writable, write_tensors, write_text
 from ltx_models.text_encoder import encode_features
 from ltx_models.text_encoder.features import TextFeatures, load_feature_extractor
 from ltx_models.text_encoder.gemma_config import read_gemma_config
@@ -34,7 +35,6 @@ from ltx_train.dataset import (
     VIDEO_FEATURES,
     version_text,
 )
-from ltx_train.files import check_writable, write_tensors, write_text
 from ltx_train.precompute.buckets import Bucket, best_bucket, check_buckets
 from ltx_train.precompute.clips import Clip, Outcome, find_clips
 

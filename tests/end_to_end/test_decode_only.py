@@ -19,7 +19,7 @@ from tests.infer.media.odd_media import sweep, write_sound
 
 SMALL = ("--model", "tiny", "-p", "a boat", "-H", "64", "-W", "64", "-n", "9")
 # So many frames that decoding takes long enough to be caught at it.
-LONG = (*SMALL[:4], "--one-stage", "--steps", "1", "-H", "192", "-W", "192", "-n", "97")
+LONG = (*SMALL[:4], "--one-stage", "--steps", "1", "-H", "128", "-W", "128", "-n", "97")
 WITH = {"sound that is made": ("--audio",), "sound that is given": ("--audio-file", "sweep.wav")}
 LATENTS, PART = "clip.latents.safetensors", ".clip.mp4.*.part"
 
@@ -33,7 +33,9 @@ def folder(tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def ended(folder: Path, *words: str, when: str, by: int) -> subprocess.CompletedProcess[str]:
     """Run the real command and send it a signal as soon as a file like ``when`` appears."""
     pipe = subprocess.PIPE
-    with subprocess.Popen([COMMAND, *words], cwd=folder, stdout=pipe, stderr=pipe, text=True) as run:
+    with subprocess.Popen(
+        [COMMAND, *words], cwd=folder, stdout=pipe, stderr=pipe, text=True
+    ) as run:
         while run.poll() is None and not list(folder.glob(when)):
             time.sleep(0.002)
         run.send_signal(by)

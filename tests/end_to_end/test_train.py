@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ltx_models.lora_files import read_lora
+from ltx_models.lora.files import read_lora
 from tests.end_to_end.conftest import read_clip
 from tests.train.conftest import write_pair
 

@@ -120,6 +120,6 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(cache, small_files):
         tiny_folder()
     first, second = str(error.value).splitlines()
     assert first.startswith(f"the stand-in cannot be written to {cache}: ")
-    assert "Unable to write" in first
+    assert "File too large" in first
     assert "LTX_MLX_CACHE" in second
     assert list(cache.iterdir()) == []

@@ -3,8 +3,8 @@
 import mlx.core as mx
 from mlx.utils import tree_flatten
 
-from ltx_models.lora import Strength, attach, fuse
-from ltx_models.lora_files import LoRAFile, read_lora
+from ltx_models.lora.adapters import Strength, attach, fuse
+from ltx_models.lora.files import LoRAFile, read_lora
 from ltx_models.transformer import load_transformer
 from tests.parity.case import Case
 from tests.parity.transformer import run

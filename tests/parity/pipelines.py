@@ -14,8 +14,8 @@ from ltx_infer.pipeline.models import ClipSize, Models
 from ltx_infer.pipeline.recipes import Facts, Recipe, make_recipe
 from ltx_infer.pipeline.run import contexts_of, decode_audio, decode_video, run
 from ltx_infer.sampling.guidance import Guidance
-from ltx_models.lora import Strength
-from ltx_models.lora_files import read_lora
+from ltx_models.lora.adapters import Strength
+from ltx_models.lora.files import read_lora
 from ltx_models.text_encoder import PromptContext, encode_prompts
 from ltx_models.transformer.model import BOTH
 from tests.parity.case import Case, read_index

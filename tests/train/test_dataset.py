@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ltx_models.errors import UserError
+from ltx_models.files import write_tensors
 from ltx_train.dataset import (
     check_batches,
     endless_batches,
@@ -13,7 +14,6 @@ from ltx_train.dataset import (
     read_features,
     read_latents,
 )
-from ltx_train.files import write_tensors
 
 LATENTS = {"latents": mx.ones((4, 2, 1, 3))}
 CONDITIONS = {

@@ -6,10 +6,10 @@ import pytest
 import yaml
 
 from ltx_models.errors import UserError
-from ltx_models.lora_files import read_lora
+from ltx_models.files import write_tensors
+from ltx_models.lora.files import read_lora
 from ltx_models.weights import TensorFile
 from ltx_train.config import TrainConfig, read_config
-from ltx_train.files import write_tensors
 from ltx_train.run import train_lora
 from tests.train.test_config import VALID
 

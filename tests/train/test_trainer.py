@@ -6,8 +6,8 @@ import pytest
 from mlx.utils import tree_flatten
 
 from ltx_models.errors import UserError
-from ltx_models.lora import add_trainable
-from ltx_models.lora_linear import lora_layers
+from ltx_models.lora.adapters import add_trainable
+from ltx_models.lora.linear import lora_layers
 from ltx_models.transformer import load_transformer
 from ltx_models.transformer.patchify import patchify_audio, patchify_video
 from ltx_train.config import OptimizationConfig

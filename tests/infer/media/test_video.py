@@ -360,7 +360,7 @@ def test_a_header_without_frames(path):
 def test_a_missing_file_and_a_folder(tmp_path):
     with pytest.raises(UserError, match=r"nowhere\.mp4: there is no such file"):
         read_video(tmp_path / "nowhere.mp4")
-    with pytest.raises(UserError, match="cannot be read: Is a directory"):
+    with pytest.raises(UserError, match="is a folder"):
         read_video(tmp_path)
 
 

@@ -4,7 +4,7 @@ from ltx_infer.config import build
 from ltx_infer.pipeline.loras import open_loras
 from ltx_infer.pipeline.recipes import Facts, make_recipe
 from ltx_models.errors import UserError
-from ltx_models.lora import Strength
+from ltx_models.lora.adapters import Strength
 from tests.conftest import GOLDEN
 
 FACTS = Facts(version=(2, 3), variant="distilled", num_layers=6, first_tokens=64)

@@ -8,19 +8,21 @@ from pathlib import Path
 import mlx.core as mx
 
 from ltx_models.errors import UserError
+from ltx_models.weights import save_tensors
 
 
 def write_tensors(path: Path, tensors: Mapping[str, mx.array], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file, and its folder if there is none."""
-    with _unfinished(path) as part, part.open("wb") as file:
-        mx.save_safetensors(
-            file, {key: mx.contiguous(value) for key, value in tensors.items()}, dict(metadata)
-        )
+    """Write a safetensors file, and its folder if there is none.
+
+    Raises WeightsError where the disk is full.
+    """
+    with unfinished(path) as part:
+        save_tensors(part, {k: mx.contiguous(v) for k, v in tensors.items()}, metadata)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, and its folder if there is none."""
-    with _unfinished(path) as part:
+    with unfinished(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
@@ -34,10 +36,10 @@ def check_writable(folder: Path, *, name: str) -> None:
 
 
 @contextmanager
-def _unfinished(path: Path) -> Iterator[Path]:
+def unfinished(path: Path) -> Iterator[Path]:
     """A hidden name to write to, which becomes ``path`` when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.unfinished")
+    part = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:
         yield part
         part.replace(path)

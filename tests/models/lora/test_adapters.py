@@ -11,7 +11,7 @@ from mlx.utils import tree_flatten
 from safetensors import safe_open
 
 from ltx_models.errors import UserError
-from ltx_models.lora import (
+from ltx_models.lora.adapters import (
     Strength,
     add_trainable,
     attach,
@@ -21,10 +21,11 @@ from ltx_models.lora import (
     save_lora,
     set_strengths,
 )
-from ltx_models.lora_files import LoRAError, LoRAFile, read_lora
-from ltx_models.lora_fit import fit_loras
-from ltx_models.lora_linear import Adapter, LoRALinear, linears, lora_layers, weight_shape
+from ltx_models.lora.files import LoRAError, LoRAFile, read_lora
+from ltx_models.lora.fit import fit_loras
+from ltx_models.lora.linear import Adapter, LoRALinear, linears, lora_layers, weight_shape
 from ltx_models.transformer.model import Transformer
+from ltx_models.weights import WeightsError
 from tests.models.transformer.sizes import small_modality, small_transformer
 
 TARGETS = ("to_q", "to_out.0", "ff.net.2", "adaln_single.linear", "linear_1")
@@ -413,6 +414,6 @@ def test_failed_save_leaves_the_earlier_file(tmp_path, monkeypatch):
         raise RuntimeError("disk full")
 
     monkeypatch.setattr(mx, "save_safetensors", fail)
-    with pytest.raises(RuntimeError, match="disk full"):
+    with pytest.raises(WeightsError, match="cannot be written: disk full"):
         save_lora(model, path, metadata={})
     assert [file.read_text() for file in tmp_path.iterdir()] == ["earlier"]

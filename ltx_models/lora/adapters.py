@@ -14,9 +14,10 @@ from mlx.utils import tree_unflatten
 
 from ltx_models.config import summarise
 from ltx_models.errors import UserError
-from ltx_models.lora_files import KEY_PREFIX, LoRAError, LoRAFile, is_audio
-from ltx_models.lora_fit import Fit, fit_loras
-from ltx_models.lora_linear import (
+from ltx_models.files import write_tensors
+from ltx_models.lora.files import KEY_PREFIX, LoRAError, LoRAFile, is_audio
+from ltx_models.lora.fit import Fit, fit_loras
+from ltx_models.lora.linear import (
     Adapter,
     Linear,
     LoRALinear,
@@ -167,15 +168,9 @@ def save_lora(model: nn.Module, path: Path, *, metadata: Mapping[str, str]) -> N
     for name, layer in lora_layers(model).items():
         rank, (scale,) = len(layer.lora_A), layer.scales
         about |= {"rank": str(rank), "alpha": f"{scale * rank:g}"}
-        tensors[f"{KEY_PREFIX}{name}.lora_A.weight"] = mx.contiguous(layer.lora_A)
-        tensors[f"{KEY_PREFIX}{name}.lora_B.weight"] = mx.contiguous(scale * layer.lora_B)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        with unfinished.open("wb") as file:
-            mx.save_safetensors(file, tensors, about)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        tensors[f"{KEY_PREFIX}{name}.lora_A.weight"] = layer.lora_A
+        tensors[f"{KEY_PREFIX}{name}.lora_B.weight"] = scale * layer.lora_B
+    write_tensors(path, tensors, about)
 
 
 def _trainable(base: Linear, *, rank: int, alpha: float) -> LoRALinear:

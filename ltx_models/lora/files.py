@@ -15,7 +15,7 @@ import mlx.core as mx
 
 from ltx_models.config import summarise
 from ltx_models.errors import UserError
-from ltx_models.lora_linear import Adapter
+from ltx_models.lora.linear import Adapter
 from ltx_models.weights import TensorFile
 
 KEY_PREFIX = "diffusion_model."  # what we write; the others are read

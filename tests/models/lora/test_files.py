@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltx_models.lora_files import PREFIXES, SUFFIXES, LoRAError, is_audio, is_distilled, read_lora
+from ltx_models.lora.files import PREFIXES, SUFFIXES, LoRAError, is_audio, is_distilled, read_lora
 from ltx_models.weights import WeightsError
 
 MODULE = "transformer_blocks.0.attn1.to_q"

@@ -5,8 +5,8 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 from ltx_models.config import summarise
-from ltx_models.lora_files import LoRAError, LoRAFile, is_audio
-from ltx_models.lora_linear import Linear, linears, weight_shape
+from ltx_models.lora.files import LoRAError, LoRAFile, is_audio
+from ltx_models.lora.linear import Linear, linears, weight_shape
 from ltx_models.transformer.model import Transformer
 
 SHOWN = 2  # layers in a message

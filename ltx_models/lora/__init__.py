@@ -1,0 +1,1 @@
+"""Low-rank adapters: files, layers, and putting the one on the other."""
