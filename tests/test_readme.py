@@ -60,6 +60,7 @@ def run_line(line: str) -> None:
         assert Path(words[words.index("-o") + 1]).stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_all_that_runs_on_tiny_runs_as_it_stands(tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(ROOT / "configs", tmp_path / "configs")

@@ -59,8 +59,10 @@ def _check_place(path: Path) -> None:
         raise UserError(f"{path}: is a folder, no file can be written there")
     part = _part(path)
     try:
-        part.touch()
-        part.unlink()
+        try:
+            part.touch()
+        finally:  # Ctrl-C may come in between
+            part.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{path}: no file can be written there: {reason(error)}") from None
 

@@ -49,7 +49,18 @@ def read_media(config: GenerateConfig, loras: Loras, *, version: tuple[int, ...]
     elif config.video is not None:
         media = _painted(config, media, size)
     media = _with_sounds(config, media, size, notes)
-    return Given(media, size, tuple(notes))
+    return Given(media, size, (*notes, *_pale(config)))
+
+
+def _pale(config: GenerateConfig) -> list[str]:
+    """A line for each video whose colours cannot be kept."""
+    named = [config.video, *(flag.path for flag in config.video_conditioning)]
+    named += [flag.path for flag in (config.prefix_video, config.suffix_video) if flag]
+    return [
+        f"{path}: HDR, read without tone mapping, so it looks pale"
+        for path in dict.fromkeys(path for path in named if path is not None)
+        if video_info(path).is_hdr
+    ]
 
 
 def _pictures(config: GenerateConfig, version: tuple[int, ...]) -> tuple[Picture, ...]:

@@ -1,6 +1,8 @@
+import mlx.core as mx
 import pytest
 
 from ltx_infer.config import build
+from ltx_infer.generate import prepare_job
 from ltx_infer.pipeline.loras import open_loras
 from ltx_infer.pipeline.recipes import Facts, make_recipe
 from ltx_models.errors import UserError
@@ -69,3 +71,44 @@ def test_mode(tiny, asked, mode):
 def test_ic_lora_is_off_in_stage_2(tiny):
     _, strengths = opened(tiny, pipeline="ic-lora", lora=[[ADAPTER]])
     assert strengths == [[("comfy", Strength(1.0))], []]
+
+
+def test_the_distilled_lora_is_an_ordinary_one_where_no_stage_refines(tiny):
+    loras, strengths = opened(tiny, pipeline="dev", lora=[[DISTILLED, 0.7]])
+    assert strengths == [[("distilled", Strength(0.7))]]
+    assert loras.notes == ()
+    with pytest.raises(UserError, match="no stage of this run refines with it"):
+        opened(tiny, pipeline="dev", distilled_lora=[DISTILLED])
+
+
+@pytest.mark.parametrize("asked", [{"lora_strength": 0.5}, {"lora_mode": "attach"}])
+def test_what_is_for_a_lora_needs_one(tiny, asked):
+    with pytest.raises(UserError, match=r": for a --lora FILE"):
+        opened(tiny, pipeline="dev", **asked)
+
+
+@pytest.fixture
+def partly(tiny, tmp_path) -> str:
+    """An adapter for a layer of each stream, and for one that no model has."""
+    layers = ("transformer_blocks.0.attn1.to_q", "audio_proj_out", "transformer_blocks.9.to_q")
+    sizes = {"transformer_blocks.0.attn1.to_q": (64, 64), "audio_proj_out": (32, 32)}
+    tensors = {}
+    for layer in layers:
+        out, in_dims = sizes.get(layer, (8, 8))
+        tensors |= {f"{layer}.lora_A.weight": mx.zeros((1, in_dims))}
+        tensors |= {f"{layer}.lora_B.weight": mx.zeros((out, 1))}
+    mx.save_safetensors(str(tmp_path / "partly.safetensors"), tensors)
+    return str(tmp_path / "partly.safetensors")
+
+
+def test_layers_that_are_left_out_are_counted(tiny, partly):
+    config = {"prompt": "x", "model": "tiny", "lora": [[partly]], "lora_allow_unmatched": True}
+    said = []
+    prepare_job(build({**config, "one_stage": True}), say=said.append)
+    assert said == [
+        "partly.safetensors: without 1 of its 3 layers, which this model lacks",
+        "partly.safetensors: without 1 of its 3 layers, as the run has no sound",
+    ]
+    config["lora_allow_unmatched"] = False
+    with pytest.raises(UserError, match=r"1 of its 3 layers are not in this model"):
+        prepare_job(build(config), say=said.append)

@@ -80,3 +80,15 @@ def test_keyframes_keep_the_sound_of_the_second_stage():
 def test_block_that_the_model_lacks():
     with pytest.raises(UserError, match="STG block 48: this model has blocks 0 to 47"):
         recipe(pipeline="dev", stg_scale=1.0, stg_blocks=[48])
+
+
+def test_a_clip_is_changed_as_its_weights_were_taught():
+    (stage,) = recipe(pipeline="retake", video="a.mp4", steps=4).stages
+    assert stage.sigmas == (1.0, 0.9875, 0.909375, 0.421875, 0.0)
+    dev = Facts(version=(2, 3), variant="dev", num_layers=48, first_tokens=1)
+    (stage,) = recipe(dev, pipeline="retake", video="a.mp4", steps=9, cfg_scale=2).stages
+    assert stage.sigmas == shifted(9)
+    assert stage.guidance["video"].cfg == 2
+    for asked in ({"cfg_scale": 2}, {"max_batch_size": 2}):
+        with pytest.raises(UserError, match="distilled weights have no guidance; dev weights"):
+            recipe(pipeline="retake", video="a.mp4", **asked)
