@@ -5,7 +5,7 @@ import mlx.nn as nn
 import pytest
 
 from ltx_models.errors import UserError
-from ltx_models.tiny import networks, tiny_folder, write_tiny
+from ltx_models.tiny import _recipe_hash, networks, tiny_folder, write_tiny
 from ltx_models.tiny.sizes import CHECKPOINT, NUM_FEATURES
 from ltx_models.video_vae import VideoDecoder
 from ltx_models.weights import TensorFile, shapes
@@ -102,7 +102,9 @@ def test_a_cache_that_is_a_file_is_an_error(tmp_path, monkeypatch):
         ]
 
 
-def test_a_cache_that_may_not_be_written_is_an_error(cache):
+def test_a_cache_that_may_not_be_written_is_an_error(cache, monkeypatch):
+    name = _recipe_hash()  # reads this package, which may lie where only its owner can
+    monkeypatch.setattr("ltx_models.tiny._recipe_hash", lambda: name)
     cache.chmod(0o555)
     before = os.geteuid()
     if before == 0:
