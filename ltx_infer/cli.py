@@ -91,7 +91,7 @@ def _generate(args: argparse.Namespace, argv: Sequence[str]) -> None:
 
     config = build(_with_prompt(given))
     _check_sizes(config, argv)
-    _start()
+    start()
 
     from ltx_infer.generate import generate
     from ltx_infer.progress import StageLines
@@ -106,7 +106,7 @@ def _decode_only(given: dict, latents: Path) -> None:
     if strange or given.get("prompt_words"):
         flags = ", ".join(names_of(field)[0] for field in strange) or "a prompt"
         raise UserError(f"--decode-only does not go with {flags}: the latents are finished")
-    _start()
+    start()
 
     from ltx_infer.generate import decode_only
     from ltx_infer.progress import StageLines
@@ -117,11 +117,13 @@ def _decode_only(given: dict, latents: Path) -> None:
     _tell(made)
 
 
-def _start() -> None:
-    """Make sure that there is an MLX, and say what could be faster."""
-    from ltx_models import device
+def start() -> None:
+    """Make MLX ready and say what could be faster, or raise UserError that says what is missing."""
+    from ltx_models import blas, device
 
+    blas.check()
     device.require_mlx()
+    device.prepare()
     if notice := device.backend_notice():
         _say(notice)
 

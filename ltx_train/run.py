@@ -18,9 +18,9 @@ from ltx_models.text_encoder import connect
 from ltx_models.transformer import load_transformer
 from ltx_models.transformer.config import TransformerConfig
 from ltx_models.video_vae import VideoVAEConfig
-from ltx_train.batches import make_batches
+from ltx_train.data.batches import make_batches
 from ltx_train.config import TrainConfig
-from ltx_train.dataset import Sample, check_batches, open_dataset, read_features, version_text
+from ltx_train.data.dataset import Sample, check_batches, open_dataset, read_features, version_text
 from ltx_train.trainer import train
 
 Report = Callable[[str, int, int], None]  # what is done, how many steps of it are, of how many

@@ -16,13 +16,18 @@ from ltx_infer.flags import GROUPS, add_flags
 from ltx_infer.pipeline.recipes import DEFAULT_STEPS, HQ_STEPS
 from ltx_infer.sampling.guidance import HQ, LTX_2, LTX_2_3
 from ltx_infer.sampling.sigmas import DISTILLED
-from ltx_train.cli import precompute, train
+from ltx_train import cli as train_cli
+from ltx_train.precompute import cli as precompute_cli
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PACKAGES = ("ltx_models", "ltx_infer", "ltx_train")
 FENCES = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-COMMANDS = {"ltx-generate": cli.main, "ltx-precompute": precompute, "ltx-train": train}
+COMMANDS = {
+    "ltx-generate": cli.main,
+    "ltx-precompute": precompute_cli.main,
+    "ltx-train": train_cli.main,
+}
 SMALL, SHORT = ["-H", "64", "-W", "128"], ["--steps", "2"]  # put over a command's own
 OF_A_CLIP = ("retake", "extend", "t2a")  # which take no size
 # Fields without a default of their own, where something further on has one.

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +25,7 @@ from ltx_models.video_vae import VideoVAEConfig, load_video_encoder
 from ltx_models.video_vae.encoder import VideoEncoder
 from ltx_models.video_vae.tiling import tiled_encode
 from ltx_models.weights import TensorFile, WeightsError
-from ltx_train.dataset import (
+from ltx_train.data.dataset import (
     AUDIO_FEATURES,
     CONDITIONS,
     ENDING,
@@ -35,25 +34,13 @@ from ltx_train.dataset import (
     VIDEO_FEATURES,
     version_text,
 )
-from ltx_train.precompute.buckets import Bucket, best_bucket, check_buckets
-from ltx_train.precompute.clips import Clip, Outcome, find_clips
+from ltx_train.inputs.buckets import Bucket, best_bucket, check_buckets
+from ltx_train.inputs.items import Item, Outcome, find_clips
+from ltx_train.precompute.config import PrecomputeConfig
 
 Report = Callable[[str, int, int], None]  # what is done, how many steps of it are, of how many
 MANIFEST, EMPTY_PROMPT = "manifest.jsonl", f"empty_prompt{ENDING}"
 KEPT = "kept, as nothing changed"
-
-
-@dataclass(frozen=True)
-class PrecomputeConfig:
-    """What is asked of ltx-precompute; a field is the flag of the same name."""
-
-    input_dir: Path
-    output_dir: Path
-    model: str
-    resolution_buckets: tuple[Bucket, ...]
-    text_encoder_repo: Path | None = None
-    overwrite: bool = False
-    allow_unknown_config: tuple[str, ...] = ()
 
 
 class Networks(NamedTuple):
@@ -104,7 +91,7 @@ def _open_networks(config: PrecomputeConfig) -> Networks:
 
 
 def _write_latents(
-    clip: Clip, config: PrecomputeConfig, networks: Networks, encoder: VideoEncoder
+    clip: Item, config: PrecomputeConfig, networks: Networks, encoder: VideoEncoder
 ) -> Outcome:
     """Encode one clip, unless it was before; what hinders it is its outcome."""
     try:
@@ -145,15 +132,15 @@ def _write_latents(
     return Outcome(clip.name, "done", "HDR, read without tone mapping" if info.is_hdr else "")
 
 
-def _too_short(clip: Clip, num_frames: int, bucket: Bucket) -> Outcome:
+def _too_short(clip: Item, num_frames: int, bucket: Bucket) -> Outcome:
     reason = f"too short: {num_frames} frames, {bucket} needs {bucket.num_frames}"
     return Outcome(clip.name, "skipped", reason)
 
 
-def _write_features(clips: Sequence[Clip], config: PrecomputeConfig, networks: Networks) -> None:
+def _write_features(clips: Sequence[Item], config: PrecomputeConfig, networks: Networks) -> None:
     """Encode the captions that were not before, each once, and the empty prompt."""
     version = version_text(networks.checkpoint)
-    captions = {_path(config.output_dir, CONDITIONS, clip): clip.caption for clip in clips}
+    captions = {_path(config.output_dir, CONDITIONS, clip): clip.caption or "" for clip in clips}
     captions[config.output_dir / EMPTY_PROMPT] = ""
     abouts = {
         path: {"caption": caption, "model_version": version} for path, caption in captions.items()
@@ -183,7 +170,7 @@ def _feature_tensors(features: TextFeatures) -> dict[str, mx.array]:
     return tensors
 
 
-def _path(folder: Path, kind: str, clip: Clip) -> Path:
+def _path(folder: Path, kind: str, clip: Item) -> Path:
     return folder / kind / f"{clip.stem}{ENDING}"
 
 
@@ -200,7 +187,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _manifest_entry(clip: Clip, folder: Path) -> dict[str, str | float]:
+def _manifest_entry(clip: Item, folder: Path) -> dict[str, str | float | None]:
     path = _path(folder, LATENTS, clip)
     about = TensorFile(path).metadata
     return {

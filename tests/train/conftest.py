@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from ltx_infer.media.write import write_clip
-from ltx_train.precompute.buckets import Bucket
-from ltx_train.precompute.encode import PrecomputeConfig, precompute
+from ltx_train.inputs.buckets import Bucket
+from ltx_train.precompute.config import PrecomputeConfig
+from ltx_train.precompute.encode import precompute
 
 BUCKET = Bucket(64, 32, 9)
 
@@ -27,7 +28,7 @@ def write_pair(folder: Path, name: str, *, caption: str | bytes | None = "", fra
 
 
 def run(clips: Path, data: Path, *buckets: Bucket, **changes):
-    config = PrecomputeConfig(clips, data, "tiny", buckets or (BUCKET,))
+    config = PrecomputeConfig(data, "tiny", buckets or (BUCKET,), clips)
     return precompute(
         PrecomputeConfig(**{**vars(config), **changes}), report=lambda stage, done, total: None
     )

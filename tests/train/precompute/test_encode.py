@@ -12,7 +12,7 @@ from ltx_models.errors import UserError
 from ltx_models.text_encoder import encode_features
 from ltx_models.video_vae import load_video_encoder
 from ltx_models.weights import TensorFile
-from ltx_train.precompute.buckets import Bucket
+from ltx_train.inputs.buckets import Bucket
 from ltx_train.precompute.encode import KEPT
 from tests.train.conftest import BUCKET, run, write_pair
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from ltx_models.transformer.patchify import VideoScale, patchify_video, video_positions
 from ltx_train.config import TrainConfig
-from ltx_train.dataset import Sample, endless_batches, read_latents
+from ltx_train.data.dataset import Sample, endless_batches, read_latents
 from ltx_train.loss import Batch, StreamBatch
 from ltx_train.timesteps import draw_sigmas
 

@@ -7,7 +7,7 @@ import pytest
 
 from ltx_models.errors import UserError
 from ltx_models.files import write_tensors
-from ltx_train.dataset import (
+from ltx_train.data.dataset import (
     check_batches,
     endless_batches,
     open_dataset,

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from ltx_models.errors import UserError
 from ltx_models.transformer.patchify import VideoScale
-from ltx_train.precompute.buckets import Bucket, best_bucket, check_buckets, parse_buckets
+from ltx_train.inputs.buckets import Bucket, best_bucket, check_buckets, parse_buckets
 
 WIDE, TALL, SQUARE = Bucket(96, 64, 9), Bucket(64, 96, 9), Bucket(64, 64, 9)
 

@@ -9,12 +9,17 @@ CLIP_ENDINGS = (".mp4", ".mov", ".mkv", ".webm")
 CAPTION_ENDING = ".txt"
 
 
-class Clip(NamedTuple):
-    """A clip, its name in the folder, and what its caption says."""
+class Item(NamedTuple):
+    """A clip or still, its name in the folder, and what belongs to it."""
 
     path: Path
-    name: str
-    caption: str
+    name: str  # with its ending: "boats/red.mp4"
+    caption: str | None = None
+    audio: Path | None = None  # its sound, where that is not its own
+    reference_video: Path | None = None  # for an IC-LoRA
+    reference_audio: Path | None = None
+    video_mask: Path | None = None  # white is kept, black is made anew
+    audio_mask: Path | None = None
 
     @property
     def stem(self) -> Path:
@@ -30,7 +35,7 @@ class Outcome(NamedTuple):
     reason: str = ""
 
 
-def find_clips(folder: Path, *, leave_out: Path) -> tuple[list[Clip], list[Outcome]]:
+def find_clips(folder: Path, *, leave_out: Path) -> tuple[list[Item], list[Outcome]]:
     """The clips with captions of a folder and its subfolders, and the outcome of all other files.
 
     Hidden files are passed over, and those in ``leave_out`` where that is a subfolder; so are
@@ -66,9 +71,9 @@ def _counts(path: Path, folder: Path, leave_out: Path) -> bool:
     return path.is_file() and not hidden and not ours
 
 
-def _with_captions(found: list[Path], folder: Path, outcomes: list[Outcome]) -> list[Clip]:
+def _with_captions(found: list[Path], folder: Path, outcomes: list[Outcome]) -> list[Item]:
     """The clips to encode; what speaks against one goes to ``outcomes``."""
-    clips: dict[Path, Clip] = {}
+    clips: dict[Path, Item] = {}
     for path in found:
         name, beside = str(path.relative_to(folder)), path.with_suffix(CAPTION_ENDING)
         if path.with_suffix("") in clips:
@@ -81,7 +86,7 @@ def _with_captions(found: list[Path], folder: Path, outcomes: list[Outcome]) -> 
             if fault:
                 outcomes.append(Outcome(name, "failed", fault))
             else:
-                clips[path.with_suffix("")] = Clip(path, name, caption)
+                clips[path.with_suffix("")] = Item(path, name, caption)
     return list(clips.values())
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from ltx_models.errors import UserError
-from ltx_train.precompute.clips import find_clips
+from ltx_train.inputs.items import find_clips
 
 
 @pytest.fixture

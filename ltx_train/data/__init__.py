@@ -1,0 +1,1 @@
+"""What ltx-precompute wrote, as batches to train on."""
