@@ -18,8 +18,8 @@ from ltx_models.text_encoder import connect
 from ltx_models.transformer import load_transformer
 from ltx_models.transformer.config import TransformerConfig
 from ltx_models.video_vae import VideoVAEConfig
-from ltx_train.data.batches import make_batches
 from ltx_train.config import TrainConfig
+from ltx_train.data.batches import make_batches
 from ltx_train.data.dataset import Sample, check_batches, open_dataset, read_features, version_text
 from ltx_train.trainer import train
 
