@@ -19,11 +19,8 @@ from ltx_models.errors import UserError
 from ltx_models.text_encoder.connector import MAX_LENGTH
 from ltx_models.text_encoder.features import TextFeatures
 from ltx_models.weights import TensorFile
+from ltx_train.data.layout import AUDIO_FEATURES, ENDING, FEATURE_MASK, LATENTS, VIDEO_FEATURES
 
-LATENTS, CONDITIONS = "latents", "conditions"
-VIDEO_FEATURES, AUDIO_FEATURES = "video_prompt_embeds", "audio_prompt_embeds"
-MASK = "prompt_attention_mask"
-ENDING = ".safetensors"
 ORDER = 0  # which of the seed's streams of random numbers; the trainer has the next
 
 
@@ -67,10 +64,10 @@ def open_dataset(root: Path, *, latents_dir: str = LATENTS) -> list[Sample]:
     ]
     if not names:
         raise UserError(f"{folder}: no sample ({ENDING}) in it")
-    lonely = [str(name) for name in names if not (root / CONDITIONS / name).is_file()]
+    lonely = [str(name) for name in names if not (root / "conditions" / name).is_file()]
     if lonely:
         raise UserError(
-            f"{root / CONDITIONS}: {len(lonely)} of {len(names)} samples have no text features:\n"
+            f"{root / 'conditions'}: {len(lonely)} of {len(names)} samples have no text features:\n"
             f"{summarise(lonely, shown=2)}\nRun ltx-precompute again; it makes what is missing"
         )
     return [_open_sample(root, latents_dir, name) for name in names]
@@ -83,12 +80,12 @@ def version_text(checkpoint: Checkpoint) -> str:
 
 def _open_sample(root: Path, latents_dir: str, name: Path) -> Sample:
     latents = TensorFile(root / latents_dir / name)
-    conditions = TensorFile(root / CONDITIONS / name)
+    conditions = TensorFile(root / "conditions" / name)
     shape = _shape(latents, LATENTS, num_axes=4)
-    (num_tokens,) = _shape(conditions, MASK, num_axes=1)
+    (num_tokens,) = _shape(conditions, FEATURE_MASK, num_axes=1)
     for key in _feature_keys(conditions):
         if _shape(conditions, key, num_axes=2)[0] != num_tokens:
-            raise UserError(f"{conditions.path}: {key} and {MASK} are of different lengths")
+            raise UserError(f"{conditions.path}: {key} and {FEATURE_MASK} are of different lengths")
     channels, frames, height, width = shape
     return Sample(
         name=str(name.with_suffix("")),
@@ -136,7 +133,7 @@ def read_latents(sample: Sample) -> mx.array:
 def read_features(sample: Sample) -> TextFeatures:
     """The caption's features, of its valid tokens: (n, dim) for the picture and for the sound."""
     with safe_open(sample.conditions.path, "numpy") as file:
-        valid = mx.array(np.flatnonzero(file.get_tensor(MASK)))
+        valid = mx.array(np.flatnonzero(file.get_tensor(FEATURE_MASK)))
     if not 0 < valid.size <= MAX_LENGTH:
         raise UserError(
             f"{sample.conditions.path}: {valid.size} valid tokens; 1 to {MAX_LENGTH} would fit"

@@ -25,21 +25,21 @@ from ltx_models.video_vae import VideoVAEConfig, load_video_encoder
 from ltx_models.video_vae.encoder import VideoEncoder
 from ltx_models.video_vae.tiling import tiled_encode
 from ltx_models.weights import TensorFile, WeightsError
-from ltx_train.data.dataset import (
+from ltx_train.data.dataset import version_text
+from ltx_train.data.layout import (
     AUDIO_FEATURES,
-    CONDITIONS,
-    ENDING,
+    EMPTY_PROMPT,
+    FEATURE_MASK,
     LATENTS,
-    MASK,
+    MANIFEST,
     VIDEO_FEATURES,
-    version_text,
+    sample_path,
 )
 from ltx_train.inputs.buckets import Bucket, best_bucket, check_buckets
 from ltx_train.inputs.items import Item, Outcome, find_clips
 from ltx_train.precompute.config import PrecomputeConfig
 
 Report = Callable[[str, int, int], None]  # what is done, how many steps of it are, of how many
-MANIFEST, EMPTY_PROMPT = "manifest.jsonl", f"empty_prompt{ENDING}"
 KEPT = "kept, as nothing changed"
 
 
@@ -56,6 +56,7 @@ def precompute(config: PrecomputeConfig, *, report: Report) -> list[Outcome]:
     What is there already, from the same source, caption, bucket and model version, is kept unless
     ``overwrite``. Raises UserError for what concerns all clips, before anything is written.
     """
+    assert config.input_dir is not None  # the command line requires it
     clips, outcomes = find_clips(config.input_dir, leave_out=config.output_dir)
     check_writable(config.output_dir, name="--output-dir")
     networks = _open_networks(config)
@@ -114,7 +115,7 @@ def _write_latents(
             "source_sha256": _sha256(clip.path),
             "model_version": version_text(networks.checkpoint),
         }
-        path = _path(config.output_dir, LATENTS, clip)
+        path = sample_path(config.output_dir, LATENTS, clip.stem)
         if not config.overwrite and _is_current(path, about):
             return Outcome(clip.name, "done", KEPT)
         video = video_pixels(
@@ -140,7 +141,10 @@ def _too_short(clip: Item, num_frames: int, bucket: Bucket) -> Outcome:
 def _write_features(clips: Sequence[Item], config: PrecomputeConfig, networks: Networks) -> None:
     """Encode the captions that were not before, each once, and the empty prompt."""
     version = version_text(networks.checkpoint)
-    captions = {_path(config.output_dir, CONDITIONS, clip): clip.caption or "" for clip in clips}
+    captions = {
+        sample_path(config.output_dir, "conditions", clip.stem): clip.caption or ""
+        for clip in clips
+    }
     captions[config.output_dir / EMPTY_PROMPT] = ""
     abouts = {
         path: {"caption": caption, "model_version": version} for path, caption in captions.items()
@@ -163,15 +167,11 @@ def _feature_tensors(features: TextFeatures) -> dict[str, mx.array]:
     """Features of the valid tokens (n, dim) and their mask (n,); LTX-2 has the same for both."""
     tensors = {
         VIDEO_FEATURES: features.video,
-        MASK: mx.ones(features.video.shape[:1], mx.bool_),
+        FEATURE_MASK: mx.ones(features.video.shape[:1], mx.bool_),
     }
     if features.audio is not features.video:
         tensors[AUDIO_FEATURES] = features.audio
     return tensors
-
-
-def _path(folder: Path, kind: str, clip: Item) -> Path:
-    return folder / kind / f"{clip.stem}{ENDING}"
 
 
 def _is_current(path: Path, about: Mapping[str, str]) -> bool:
@@ -188,12 +188,15 @@ def _sha256(path: Path) -> str:
 
 
 def _manifest_entry(clip: Item, folder: Path) -> dict[str, str | float | None]:
-    path = _path(folder, LATENTS, clip)
+    path = sample_path(folder, LATENTS, clip.stem)
     about = TensorFile(path).metadata
     return {
         "clip": clip.name,
         "caption": clip.caption,
         "bucket": about["bucket"],
         "fps": float(about["fps"]),
-        **{kind: os.fspath(_path(Path(), kind, clip)) for kind in (LATENTS, CONDITIONS)},
+        **{
+            kind: os.fspath(sample_path(Path(), kind, clip.stem))
+            for kind in (LATENTS, "conditions")
+        },
     }
