@@ -9,7 +9,7 @@ from ltx_infer.media.sound import read_sound
 from ltx_infer.media.write import check_wav, write_clip, write_wav
 from ltx_models.errors import UserError
 from tests.infer.media.odd_media import correlation, tone, write_sound
-from tests.infer.media.test_write import files_of_at_most, moving, only
+from tests.infer.media.written import files_of_at_most, moving, only
 
 MEDIA = Path(__file__).parents[2] / "media"
 
