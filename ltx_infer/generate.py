@@ -22,6 +22,7 @@ from ltx_infer.pipeline.run import (
     decode_audio,
     decode_video,
     encode_prompt,
+    prompt_notes,
     run,
 )
 from ltx_infer.pipeline.sanity import check_sound, checked_frames
@@ -138,7 +139,8 @@ def prepare_job(config: GenerateConfig, *, say: Say) -> Job:
     models.latent_size(given.size)
     if "audio" in recipe.streams:
         models.num_audio_latents(given.size)
-    for note in (*found, *recipe.notes, *loras.notes, *fitted, *given.notes):
+    cut = prompt_notes(models, recipe, config.prompt, _negative(config))
+    for note in (*found, *recipe.notes, *loras.notes, *fitted, *given.notes, *cut):
         say(note)
     return Job(config, models, recipe, loras, given.media, given.size)
 
@@ -177,12 +179,15 @@ def _text_encoder(config: GenerateConfig, files: ModelFiles) -> Path:
     return Path(config.text_encoder_repo).expanduser()
 
 
+def _negative(config: GenerateConfig) -> str:
+    return NEGATIVE_PROMPT if config.negative_prompt is None else config.negative_prompt
+
+
 def make_latents(job: Job, *, report: Report, noise: Noise) -> ClipLatents:
     """The latents of a clip: prompt, inputs, then every stage."""
     config = job.config
     report("text", 0, 1)
-    negative = NEGATIVE_PROMPT if config.negative_prompt is None else config.negative_prompt
-    contexts = encode_prompt(job.models, job.recipe, config.prompt, negative)
+    contexts = encode_prompt(job.models, job.recipe, config.prompt, _negative(config))
     report("text", 1, 1)
     inputs = encode(job.models, job.media, job.recipe, job.size, report=report)
     found = run(

@@ -9,6 +9,16 @@ import mlx.core as mx
 BASE_TOKENS, MAX_TOKENS = 1024, 4096  # lengths at which the two shifts hold (spec/model.md 8.1)
 
 
+def add_noise(x_0: mx.array, noise: mx.array, sigma: float | mx.array) -> mx.array:
+    """(1 - sigma) x_0 + sigma noise; ``sigma`` is a number or broadcasts to x_0."""
+    return (1 - sigma) * x_0 + sigma * noise
+
+
+def velocity(x_0: mx.array, noise: mx.array) -> mx.array:
+    """What the model predicts, at whatever noise level: noise - x_0."""
+    return noise - x_0
+
+
 def denoised(x: mx.array, velocity: mx.array, sigma: float | mx.array) -> mx.array:
     """The clean sample that a velocity at noise level sigma implies, in float32.
 

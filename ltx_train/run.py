@@ -9,21 +9,26 @@ import mlx.core as mx
 import yaml
 
 from ltx_infer.hub import find_model
+from ltx_models.audio_vae import AudioVAEConfig
 from ltx_models.checkpoint import Checkpoint, open_checkpoint
 from ltx_models.device import compute_dtype
 from ltx_models.errors import UserError
 from ltx_models.files import check_writable, write_text
-from ltx_models.lora.adapters import add_trainable, save_lora
+from ltx_models.lora.adapters import save_lora
 from ltx_models.text_encoder import connect
-from ltx_models.transformer import load_transformer
 from ltx_models.transformer.config import TransformerConfig
 from ltx_models.video_vae import VideoVAEConfig
 from ltx_train.config import TrainConfig
-from ltx_train.data.batches import make_batches
-from ltx_train.data.dataset import Sample, check_batches, open_dataset, read_features, version_text
-from ltx_train.trainer import train
+from ltx_train.data.batches import Contexts, Scales, data_folders, make_batches
+from ltx_train.data.dataset import Dataset, open_dataset, version_text
+from ltx_train.data.layout import EMPTY_PROMPT
+from ltx_train.data.order import check_batches
+from ltx_train.data.samples import Sample, read_features
+from ltx_train.model import load_trainable, start
+from ltx_train.trainer import check_targets, feed, train
 
 Report = Callable[[str, int, int], None]  # what is done, how many steps of it are, of how many
+NO_CAPTION = ""  # no sample is called so
 CONFIG_NAME, METRICS_NAME, CHECKPOINTS = "training_config.yaml", "metrics.jsonl", "checkpoints"
 
 
@@ -43,26 +48,30 @@ def train_lora(config: TrainConfig, *, report: Report) -> Finished:
     """
     _check_output(config.output)
     checkpoint = open_checkpoint(find_model(config.model.model_path, variant="dev").checkpoint)
-    samples = open_dataset(config.data_root, latents_dir=config.training_strategy.video.latents_dir)
-    check_batches(samples, batch_size=config.optimization.batch_size)
-    _check_samples(samples, checkpoint)
-    model = load_transformer(checkpoint, dtype=compute_dtype(), streams=("video",))
-    mx.random.seed(config.seed)
-    lora = config.lora
-    modules = add_trainable(
-        model, rank=lora.rank, alpha=lora.alpha, target_modules=lora.target_modules
+    dataset = open_dataset(config.data_root, data_folders(config.training_strategy))
+    check_batches(dataset.samples, batch_size=config.optimization.batch_size)
+    _check_samples(dataset.samples, checkpoint)
+    model, modules = load_trainable(checkpoint, config)
+    contexts = _contexts(checkpoint, dataset, config, report)
+    scales = Scales(
+        checkpoint.section("vae", VideoVAEConfig).scale,
+        checkpoint.section("audio_vae", AudioVAEConfig).scale,
     )
-    contexts = _contexts(checkpoint, samples, report)
-    batches = make_batches(
-        samples, contexts, config, scale=checkpoint.section("vae", VideoVAEConfig).scale
-    )
+    batches = make_batches(dataset, contexts, config, scales=scales)
+    dropout = config.lora.dropout if config.lora else 0.0
+    given = feed(model, batches, seed=config.seed, dropout=dropout)
+    step, state = start(model, config)
 
     settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
     write_text(config.output / CONFIG_NAME, settings)
     steps, loss = config.optimization.steps, 0.0
+    rates = config.optimization.learning_rates()
+    accumulation = config.optimization.gradient_accumulation_steps
     report("training", 0, steps)
     with (config.output / METRICS_NAME).open("w") as log:
-        for metrics in train(model, batches, config.optimization):
+        for new, metrics in train(step, state, given, rates, accumulation=accumulation):
+            if metrics.step == 1 and config.lora is not None:
+                check_targets(new, config.lora.target_modules)
             loss = metrics.loss
             log.write(f"{json.dumps(metrics._asdict())}\n")
             log.flush()
@@ -106,12 +115,23 @@ def _check_samples(samples: Sequence[Sample], checkpoint: Checkpoint) -> None:
 
 
 def _contexts(
-    checkpoint: Checkpoint, samples: Sequence[Sample], report: Report
-) -> dict[str, mx.array]:
-    """What the transformer is told of each sample (1, S, dim), by its name."""
+    checkpoint: Checkpoint, dataset: Dataset, config: TrainConfig, report: Report
+) -> Contexts:
+    """What the transformer is told of each sample, and of none."""
     report("text", 0, 1)
-    features = [read_features(sample) for sample in samples]
-    contexts = connect(checkpoint, features, audio=False, dtype=compute_dtype())
+    strategy = config.training_strategy
+    files = {sample.name: sample.conditions for sample in dataset.samples}
+    if strategy.caption_dropout:
+        if dataset.empty_prompt is None:
+            raise UserError(
+                "training_strategy.caption_dropout: the data have no text features of the empty "
+                f"prompt ({EMPTY_PROMPT}).\nRun ltx-precompute again; it makes what is missing"
+            )
+        files[NO_CAPTION] = dataset.empty_prompt
+    features = [read_features(file) for file in files.values()]
+    with_sound = strategy.audio is not None
+    connected = connect(checkpoint, features, audio=with_sound, dtype=compute_dtype())
     mx.clear_cache()
     report("text", 1, 1)
-    return {each.name: context.video for each, context in zip(samples, contexts, strict=True)}
+    by_name = dict(zip(files, connected, strict=True))
+    return lambda sample: by_name[NO_CAPTION if sample is None else sample.name]

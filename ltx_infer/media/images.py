@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,15 @@ MAX_PIXELS = 2**29  # a photograph may have 200 million; more than this is no ph
 MAX_CRF = 51
 MAX_SIDE = 8192  # a larger picture would cost libx264 gigabytes
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"}
+ORIENTATION, ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # of EXIF
+
+
+class ImageInfo(NamedTuple):
+    """What a picture's header says."""
+
+    height: int  # as shown: turned as its EXIF data says
+    width: int
+    num_frames: int  # of an animation, or pages
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -33,6 +42,15 @@ def read_image(path: Path) -> np.ndarray:
 
     with _opened(path) as image:
         return _rgb(ImageOps.exif_transpose(image), path)
+
+
+def image_info(path: Path) -> ImageInfo:
+    """What a picture is, from its header. Raises UserError if it is none."""
+    with _opened(path) as image:
+        width, height = image.size
+        if image.getexif().get(ORIENTATION) in ON_ITS_SIDE:
+            width, height = height, width
+        return ImageInfo(height, width, getattr(image, "n_frames", 1))
 
 
 def is_still(path: Path) -> bool:

@@ -5,13 +5,14 @@ Letters: B batch, F frames, H and W height and width.
 """
 
 from collections.abc import Iterable
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ltx_infer.media.images import is_still, read_image
-from ltx_infer.media.resize import cover, to_pixels
+from ltx_infer.media.resize import MIDDLE, Place, cover, to_pixels
 from ltx_infer.media.video import stream_frames
 from ltx_models.errors import UserError
 
@@ -26,18 +27,25 @@ class Padding(NamedTuple):
 
 
 def read_mask(
-    path: Path, *, num_frames: int, height: int, width: int, fps: float | None = None
+    path: Path,
+    *,
+    num_frames: int,
+    height: int,
+    width: int,
+    fps: float | Fraction | None = None,
+    place: Place = MIDDLE,
 ) -> np.ndarray:
     """A mask (1, 1, num_frames, height, width), float32 in [0, 1], from a picture or a video.
 
-    White is 1. It is resized and cut like the video that it belongs to; a picture holds for every
-    frame. Raises UserError for a video that is shorter, and for what cannot be read.
+    White is 1. It is resized and cut, at ``place``, like the video that it belongs to; a picture
+    holds for every frame. Raises UserError for a video that is shorter, and for what cannot be read.
     """
     still = is_still(path)
     frames = [read_image(path)] if still else stream_frames(path, fps=fps)
     masks = []
     for frame in frames:
-        masks.append(cover(frame.mean(axis=2, keepdims=True), height=height, width=width))
+        grey = frame.mean(axis=2, keepdims=True)
+        masks.append(cover(grey, height=height, width=width, place=place))
         if len(masks) == num_frames:
             break
     if still:
@@ -51,9 +59,12 @@ def token_weights(mask: np.ndarray, *, grid: tuple[int, int, int]) -> np.ndarray
     """A mask (B, 1, F, H, W) as one weight a token (B, f*h*w) of a latent ``grid`` (f, h, w).
 
     The mean over the pixels of a token; the first latent frame is frame 0, each other the mean of
-    (F-1)/(f-1) frames (part 9). Raises ValueError if that is not a whole number.
+    (F-1)/(f-1) frames (part 9). With f = 1 the frames after frame 0 are not looked at. Raises
+    ValueError if (F-1)/(f-1) is not a whole number.
     """
     frames, rows, columns = grid
+    if frames == 1:
+        mask = mask[:, :, :1]
     rest = mask.shape[2] - 1
     group = rest // max(frames - 1, 1)
     if group * (frames - 1) != rest:

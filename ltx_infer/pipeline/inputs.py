@@ -162,9 +162,8 @@ def _reference(encoder: VideoEncoder, clip: ReferenceClip, size: ClipSize) -> Re
     attention = clip.attention
     if isinstance(attention, np.ndarray):
         _, _, frames, rows, columns = shown.shape
-        attention = token_weights(
-            attention[:, :, : (frames - 1) * TIME_SCALE + 1], grid=(frames, rows, columns)
-        )
+        shown_of = (frames - 1) * TIME_SCALE * clip.time_factor + 1  # frames that made the latents
+        attention = token_weights(attention[:, :, :shown_of], grid=(frames, rows, columns))
     return Reference(shown, clip.strength, part, clip.time_factor, attention)
 
 

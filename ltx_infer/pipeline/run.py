@@ -20,7 +20,8 @@ from ltx_infer.sampling.conditions import Grid, condition_audio, condition_video
 from ltx_infer.sampling.denoise import Context, sample
 from ltx_infer.sampling.state import Noise, State, free_state, freeze, own_tokens
 from ltx_models.audio_vae import load_audio_decoder, load_vocoder
-from ltx_models.text_encoder import PromptContext, encode_prompts
+from ltx_models.text_encoder import PromptContext, encode_prompts, num_tokens_left_out
+from ltx_models.text_encoder.connector import MAX_LENGTH
 from ltx_models.transformer.block import StreamName
 from ltx_models.transformer.patchify import (
     audio_positions,
@@ -54,16 +55,31 @@ class StageError(SanityError):
 
 def encode_prompt(models: Models, recipe: Recipe, prompt: str, negative: str) -> Contexts:
     """The contexts of each stream; the negative prompt's only where a stage is guided by it."""
-    guided = any(g.cfg != 1 for stage in recipe.stages for g in stage.guidance.values())
-    prompts = [prompt, negative] if guided else [prompt]
     encoded = encode_prompts(
         models.gemma,
         models.checkpoint,
-        prompts,
+        _prompts(recipe, prompt, negative),
         dtype=models.dtype,
         audio="audio" in recipe.streams,
     )
     return contexts_of(recipe, *encoded)
+
+
+def prompt_notes(models: Models, recipe: Recipe, prompt: str, negative: str) -> list[str]:
+    """One line for each prompt that is longer than the text encoder reads."""
+    prompts = _prompts(recipe, prompt, negative)
+    return [
+        f"{what} prompt: its last {left_out} tokens are left out; {MAX_LENGTH} are read"
+        for what, left_out in zip(
+            ("the", "the negative"), num_tokens_left_out(models.gemma, prompts), strict=False
+        )
+        if left_out
+    ]
+
+
+def _prompts(recipe: Recipe, prompt: str, negative: str) -> list[str]:
+    guided = any(g.cfg != 1 for stage in recipe.stages for g in stage.guidance.values())
+    return [prompt, negative] if guided else [prompt]
 
 
 def contexts_of(

@@ -21,6 +21,21 @@ class Adapter(NamedTuple):
     scale: float  # alpha / rank
 
 
+class Dropout(NamedTuple):
+    """Inputs at zero with ``probability``, the others larger for it; which ones, ``key`` says.
+
+    By key, because a block that is computed again for its gradient has to drop the same.
+    """
+
+    probability: float
+    key: mx.array
+
+    def apply(self, x: mx.array) -> mx.array:
+        """Drop from x, of any shape; in its type."""
+        kept = 1 - self.probability
+        return mx.where(mx.random.bernoulli(kept, x.shape, key=self.key), x / kept, 0)
+
+
 class LoRALinear(nn.Module):
     """A frozen linear layer plus its updates: base(x) + sum of strength * scale * B A x.
 
@@ -38,6 +53,7 @@ class LoRALinear(nn.Module):
         self.scales = tuple(part.scale for part in parts)
         self.numbers = tuple(adapters)
         self._ranks = tuple(part.A.shape[0] for part in parts)
+        self._dropout: Dropout | None = None
         self.freeze()
         self.set_strengths([1.0] * (max(adapters) + 1))
 
@@ -53,11 +69,17 @@ class LoRALinear(nn.Module):
             rows = mx.array(used, mx.int32)
             self._some = (self.lora_A[rows], self.lora_B[:, rows])
 
+    def set_dropout(self, dropout: Dropout | None) -> None:
+        """Drop some of what the update reads, as PEFT does; the base reads all of it."""
+        self._dropout = dropout
+
     def __call__(self, x: mx.array) -> mx.array:
         """(..., in) to (..., out), in the type of x."""
         y = self.base(x)
         if self._off:
             return y
+        if self._dropout is not None:
+            x = self._dropout.apply(x)
         lora_A, lora_B = self._some or (self.lora_A, self.lora_B)
         # float32 here, because a strength such as 0.7 is off by 0.1 % in bfloat16.
         reduced = (x @ lora_A.T.astype(x.dtype)) * self._factors

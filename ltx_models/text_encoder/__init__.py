@@ -6,6 +6,7 @@ from ltx_models.text_encoder.encode import (
     encode_features,
     encode_prompts,
     num_tokens_left_out,
+    stream_features,
 )
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "encode_features",
     "encode_prompts",
     "num_tokens_left_out",
+    "stream_features",
 ]

@@ -4,12 +4,14 @@ Gemma, projection and connectors can be loaded and called one by one, too: a tra
 features of its captions and applies the connectors later.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from textwrap import shorten
 from typing import NamedTuple
 
 import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten
 
 from ltx_models.checkpoint import Checkpoint
 from ltx_models.errors import UserError
@@ -58,45 +60,66 @@ def encode_features(
 ) -> list[TextFeatures]:
     """The features of each prompt's own tokens, evaluated; Gemma and projection are freed again.
 
-    Between the two networks all hidden states are held: with Gemma 3 12B in bfloat16 0.4 MB a
-    token. Raises UserError for a folder that is no whole Gemma 3 or not that of the checkpoint, and
-    where its weights give features that are not finite.
+    Raises UserError as ``stream_features`` does.
+    """
+    return list(
+        stream_features(gemma_folder, checkpoint, prompts, max_length=max_length, dtype=dtype)
+    )
+
+
+def stream_features(
+    gemma_folder: Path,
+    checkpoint: Checkpoint,
+    prompts: Sequence[str],
+    *,
+    max_length: int = MAX_LENGTH,
+    dtype: mx.Dtype,
+) -> Iterator[TextFeatures]:
+    """The features of each prompt's own tokens, one prompt after the other, evaluated.
+
+    Hidden states are large: of Gemma 3 12B in bfloat16 0.4 MB a token, against 2.3 GB of LTX-2.3's
+    projection. So Gemma is freed before the projection is read where all states are smaller than
+    that; where there are more, both stay, and memory does not grow with the number of prompts.
+    Raises UserError for a folder that is no whole Gemma 3 or not that of the checkpoint, and where
+    its weights give features that are not finite.
     """
     config = read_gemma_config(gemma_folder)
     extractor = load_feature_extractor(checkpoint, config, dtype=dtype)  # misfits show before Gemma
-    states = _encode_states(gemma_folder, config, prompts, max_length=max_length, dtype=dtype)
-    mx.clear_cache()  # gives back what Gemma held
-    features = []
-    for prompt, each in zip(prompts, states, strict=True):
-        features.append(extractor(each))
-        mx.eval(features[-1])
-        if not all(mx.isfinite(stream).all() for stream in features[-1]):
+    ids = _token_ids(gemma_folder, config, prompts, max_length=max_length)
+    states = _each_states(gemma_folder, config, ids, dtype=dtype)
+    if sum(map(len, ids)) * config.num_features * dtype.size <= _num_bytes(extractor):
+        states = iter(list(states))
+        mx.clear_cache()  # gives back what Gemma held
+    for prompt in prompts:
+        features = extractor(next(states))
+        mx.eval(features)
+        if not all(mx.isfinite(stream).all() for stream in features):
             raise UserError(
                 f"{gemma_folder}: this text encoder gives values that are not finite for "
                 f"{shorten(prompt, 40)!r}\n"
                 "Fetch it again, or name another conversion with --text-encoder-repo DIR."
             )
-    return features
+        yield features
+        mx.clear_cache()  # prompts are of many lengths, and so are the buffers they leave
 
 
-def num_tokens_left_out(gemma_folder: Path, prompt: str, *, max_length: int = MAX_LENGTH) -> int:
-    """How many of a prompt's last tokens do not fit ``max_length``, for a caller to warn of.
+def num_tokens_left_out(
+    gemma_folder: Path, prompts: Sequence[str], *, max_length: int = MAX_LENGTH
+) -> list[int]:
+    """How many of each prompt's last tokens do not fit ``max_length``, for a caller to warn of.
 
-    The tokenizer, which takes a second, is loaded only for a prompt that may be too long.
+    The tokenizer, which takes a second, is loaded only if a prompt may be too long.
     """
-    if len(prompt.encode()) < max_length:  # a token is a byte at least, and BOS comes on top
-        return 0
-    return max(num_tokens(load_tokenizer(gemma_folder), prompt) - max_length, 0)
+    # A token is a byte at least, and BOS comes on top.
+    long = [prompt for prompt in prompts if len(prompt.encode()) >= max_length]
+    tokenizer = load_tokenizer(gemma_folder) if long else None
+    counts = {prompt: num_tokens(tokenizer, prompt) for prompt in long} if tokenizer else {}
+    return [max(counts.get(prompt, 0) - max_length, 0) for prompt in prompts]
 
 
-def _encode_states(
-    gemma_folder: Path,
-    config: GemmaConfig,
-    prompts: Sequence[str],
-    *,
-    max_length: int,
-    dtype: mx.Dtype,
-) -> list[mx.array]:
+def _token_ids(
+    gemma_folder: Path, config: GemmaConfig, prompts: Sequence[str], *, max_length: int
+) -> list[list[int]]:
     tokenizer = load_tokenizer(gemma_folder)
     ids = [tokenize(tokenizer, prompt, max_length=max_length) for prompt in prompts]
     if (largest := max(map(max, ids), default=0)) >= config.vocab_size:
@@ -104,12 +127,25 @@ def _encode_states(
             f"{gemma_folder}: its tokenizer.json gives token {largest}, "
             f"but its config.json has a vocabulary of {config.vocab_size}"
         )
+    return ids
+
+
+def _each_states(
+    gemma_folder: Path, config: GemmaConfig, ids: Sequence[list[int]], *, dtype: mx.Dtype
+) -> Iterator[mx.array]:
+    """The hidden states of each prompt, evaluated; Gemma is held until the last is taken."""
     gemma = load_gemma(gemma_folder, config, dtype=dtype)
-    states = []
     for each in ids:
-        states.append(hidden_states(gemma, each))
-        mx.eval(states[-1])
+        yield _evaluated(hidden_states(gemma, each))
+
+
+def _evaluated(states: mx.array) -> mx.array:
+    mx.eval(states)
     return states
+
+
+def _num_bytes(module: nn.Module) -> int:
+    return sum(weight.nbytes for _, weight in tree_flatten(module.parameters()))
 
 
 def connect(

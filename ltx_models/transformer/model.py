@@ -4,12 +4,13 @@ Both streams together, or one alone. What does not change from step to step (con
 tables) is made once by ``prepare``. Letters: B batch, T tokens, S context tokens, C channels.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal, NamedTuple
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
+from mlx.nn.utils import checkpoint
 
 from ltx_models.activations import gelu
 from ltx_models.transformer.attention import Keep
@@ -91,6 +92,7 @@ class Transformer(nn.Module):
         self.transformer_blocks = [
             TransformerBlock(config, streams=streams) for _ in range(config.num_layers)
         ]
+        self._recompute = False
 
     def _add_stream(self, at: str, dim: int, in_channels: int, out_channels: int) -> None:
         config = self.config
@@ -113,6 +115,10 @@ class Transformer(nn.Module):
     def _first(self) -> str:
         return "" if "patchify_proj" in self else "audio_"
 
+    def recompute(self, on: bool = True) -> None:
+        """For gradients keep each block's input alone, and compute the block a second time."""
+        self._recompute = on
+
     def prepare(
         self,
         stream: StreamName,
@@ -129,8 +135,7 @@ class Transformer(nn.Module):
         (B, S) is 1 where a token counts; ``attention_mask`` (B, T, T) in [0, 1] weighs
         self-attention.
         """
-        rope, cross_rope = rope_tables(self.config, stream, positions)
-        both = "patchify_proj" in self and "audio_patchify_proj" in self
+        rope, cross_rope = self.position_tables(stream, positions)
         cast = self.dtype
         return Prepared(
             context=self.project_context(stream, context),
@@ -138,9 +143,24 @@ class Transformer(nn.Module):
             attention_mask=None
             if attention_mask is None
             else _weight_to_bias(attention_mask, cast),
-            rope=(rope[0].astype(cast), rope[1].astype(cast)),
-            cross_rope=(cross_rope[0].astype(cast), cross_rope[1].astype(cast)) if both else None,
+            rope=rope,
+            cross_rope=cross_rope,
         )
+
+    def position_tables(
+        self, stream: StreamName, positions: np.ndarray
+    ) -> tuple[Rope, Rope | None]:
+        """A stream's tables of positions (B, axes, T, 2), and those it shares with the other one.
+
+        In the blocks' type. Samples at the same positions share one table.
+        """
+        if (positions == positions[:1]).all():
+            positions = positions[:1]
+        (cos, sin), (cross_cos, cross_sin) = rope_tables(self.config, stream, positions)
+        both = "patchify_proj" in self and "audio_patchify_proj" in self
+        cast = self.dtype
+        cross_rope = (cross_cos.astype(cast), cross_sin.astype(cast)) if both else None
+        return (cos.astype(cast), sin.astype(cast)), cross_rope
 
     def project_context(self, stream: StreamName, context: mx.array) -> mx.array:
         """A stream's context (B, S, context_dim) as the blocks take it, in their type."""
@@ -168,7 +188,8 @@ class Transformer(nn.Module):
             self._enter("audio", audio_rows, audio, video),
         )
         for index, block in enumerate(self.transformer_blocks):
-            streams = block(*streams, _switches(perturbations, index, enabled))
+            run = _recomputed(block) if self._recompute else block
+            streams = run(*streams, _switches(perturbations, index, enabled))
         return (
             self._leave("", streams[0], video_rows),
             self._leave("audio_", streams[1], audio_rows),
@@ -276,6 +297,30 @@ def rope_tables(config: TransformerConfig, stream: str, positions: np.ndarray) -
         precision=precision,
     )
     return own, cross
+
+
+def _recomputed(block: TransformerBlock) -> Callable[..., tuple[Stream | None, Stream | None]]:
+    """The block with none of its intermediate results kept for the gradient.
+
+    The hidden states alone pass through: whatever else a checkpointed function returned would have
+    a gradient computed for it in every block before.
+    """
+
+    def hidden(video: Stream | None, audio: Stream | None, switches: Switches):
+        return [None if stream is None else stream.x for stream in block(video, audio, switches)]
+
+    checkpointed = checkpoint(block, hidden)
+
+    def run(
+        video: Stream | None, audio: Stream | None, switches: Switches
+    ) -> tuple[Stream | None, Stream | None]:
+        video_x, audio_x = checkpointed(video, audio, switches)
+        return (
+            None if video is None else video._replace(x=video_x),
+            None if audio is None else audio._replace(x=audio_x),
+        )
+
+    return run
 
 
 def _keep_to_bias(mask: mx.array, dtype: mx.Dtype) -> mx.array:

@@ -1,60 +1,231 @@
-"""Samples to batches, and what is drawn for each: noise levels and noise."""
+"""Samples to batches, with what is drawn for them: conditions, levels, noise, captions."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
+from typing import NamedTuple
 
 import mlx.core as mx
 import numpy as np
 
-from ltx_models.transformer.patchify import VideoScale, patchify_video, video_positions
+from ltx_models.text_encoder import PromptContext
+from ltx_models.transformer.block import StreamName
+from ltx_models.transformer.patchify import (
+    AudioScale,
+    VideoScale,
+    audio_positions,
+    patchify_audio,
+    patchify_video,
+    video_positions,
+)
 from ltx_train.config import TrainConfig
-from ltx_train.data.dataset import Sample, endless_batches, read_latents
-from ltx_train.loss import Batch, StreamBatch
-from ltx_train.timesteps import draw_sigmas
+from ltx_train.config.strategy import (
+    Condition,
+    FirstFrame,
+    Mask,
+    Prefix,
+    SpatialCrop,
+    StrategyConfig,
+    StreamConfig,
+    Suffix,
+)
+from ltx_train.config.strategy import Reference as ReferenceConfig
+from ltx_train.data.conditions import (
+    Given,
+    Reference,
+    Size,
+    Source,
+    draw_batch,
+    first_units,
+    last_units,
+    masked,
+    reference_positions,
+    region,
+)
+from ltx_train.data.dataset import Dataset
+from ltx_train.data.draws import seeded_draws
+from ltx_train.data.geometry import Factors
+from ltx_train.data.order import endless_batches
+from ltx_train.data.samples import Part, Role, Sample, read_part
+from ltx_train.loss import Batch
 
-DRAWS = 1  # which of the seed's streams of random numbers; 0 is the order of the samples
+DRAWS, CAPTIONS = 1, 3  # which of the seed's streams of random numbers; 0 is the samples' order
+
+REFERENCES: Mapping[StreamName, Role] = {"video": "video_reference", "audio": "audio_reference"}
+MASKS: Mapping[StreamName, Role] = {"video": "video_mask", "audio": "audio_mask"}
+AS_LARGE = Factors(1, 1)  # as references of the sound are
+
+_Tokens = tuple[mx.array, np.ndarray]  # (B, T, C), and positions (B, axes, T, 2)
+Contexts = Callable[[Sample | None], PromptContext]  # of a sample's caption, or of none
+
+
+class Scales(NamedTuple):
+    """What one latent stands for; the sound's where there is sound."""
+
+    video: VideoScale
+    audio: AudioScale
+
+
+def data_folders(strategy: StrategyConfig) -> dict[str, Role]:
+    """The folders of the data that a run reads beside the text features, and what each is to it."""
+    folders: dict[str, Role] = {}
+    for name, stream in _streams(strategy).items():
+        folders[stream.latents_dir] = name
+        for condition in stream.conditions:
+            if isinstance(condition, ReferenceConfig):
+                folders[condition.latents_dir] = REFERENCES[name]
+            elif isinstance(condition, Mask):
+                folders[condition.mask_dir] = MASKS[name]
+    return folders
 
 
 def make_batches(
-    samples: Sequence[Sample],
-    contexts: Mapping[str, mx.array],
-    config: TrainConfig,
-    *,
-    scale: VideoScale,
+    dataset: Dataset, contexts: Contexts, config: TrainConfig, *, scales: Scales, start: int = 0
 ) -> Iterator[Batch]:
-    """Batches for ever. ``contexts`` has (1, S, dim) by the samples' names.
+    """Batches for ever, from number ``start``, which is the first one's 0.
 
-    Step, seed and samples alone decide a batch, so that a run can be taken up at any step.
-    Raises UserError where the samples do not make batches of the wanted size.
+    Number, seed and samples alone decide a batch, so that a run can be taken up anywhere.
     """
-    size = config.optimization.batch_size
-    for step, chosen in enumerate(endless_batches(samples, batch_size=size, seed=config.seed), 1):
-        rng = np.random.default_rng([config.seed, DRAWS, step])
-        yield {"video": _video_batch(chosen, contexts, config, rng=rng, scale=scale)}
+    chosen = endless_batches(
+        dataset.samples,
+        batch_size=config.optimization.batch_size,
+        seed=config.seed,
+        start=start,
+    )
+    for number, samples in zip(count(start), chosen, strict=False):
+        yield make_batch(samples, dataset, contexts, config, scales=scales, number=number)
 
 
-def _video_batch(
-    chosen: Sequence[Sample],
-    contexts: Mapping[str, mx.array],
+def make_batch(
+    samples: Sequence[Sample],
+    dataset: Dataset,
+    contexts: Contexts,
     config: TrainConfig,
     *,
-    rng: np.random.Generator,
-    scale: VideoScale,
-) -> StreamBatch:
-    x_0 = mx.concatenate([patchify_video(read_latents(sample)[None]) for sample in chosen])
+    scales: Scales,
+    number: int,
+) -> Batch:
+    """Samples of one size as a batch, with what the seed and the batch's number draw for it."""
+    strategy = config.training_strategy
+    without = np.random.default_rng([config.seed, CAPTIONS, number]).random(len(samples))
+    told = [
+        contexts(None if draw < strategy.caption_dropout else sample)
+        for draw, sample in zip(without, samples, strict=True)
+    ]
+    sources: dict[StreamName, Source] = {
+        name: _source(
+            samples,
+            stream,
+            dataset,
+            scales=scales,
+            context=mx.concatenate([_of_stream(each, name) for each in told]),
+        )
+        for name, stream in _streams(strategy).items()
+    }
     flow = config.flow_matching
-    sigma = draw_sigmas(
-        rng,
-        len(chosen),
-        flow.timestep_sampling_mode,
-        flow.timestep_sampling_params,
-        num_tokens=x_0.shape[1],
+    draws = seeded_draws(
+        (config.seed, DRAWS, number),
+        mode=flow.timestep_sampling_mode,
+        params=flow.timestep_sampling_params,
     )
-    positions = [video_positions(each.shape[1:], fps=each.fps, scale=scale) for each in chosen]
-    return StreamBatch(
+    return draw_batch(sources, draws, shared_sigma=strategy.shared_sigma)
+
+
+def _streams(strategy: StrategyConfig) -> dict[StreamName, StreamConfig]:
+    pairs: dict[StreamName, StreamConfig | None] = {
+        "video": strategy.video,
+        "audio": strategy.audio,
+    }
+    return {name: stream for name, stream in pairs.items() if stream is not None}
+
+
+def _of_stream(context: PromptContext, name: StreamName) -> mx.array:
+    chosen = context.video if name == "video" else context.audio
+    assert chosen is not None  # a run with sound makes contexts for it
+    return chosen
+
+
+def _source(
+    samples: Sequence[Sample],
+    stream: StreamConfig,
+    dataset: Dataset,
+    *,
+    scales: Scales,
+    context: mx.array,
+) -> Source:
+    parts = [sample.parts[stream.latents_dir] for sample in samples]
+    x_0, positions = _tokens(parts, scales)
+    size = _size(parts[0])
+    given, references = [], []
+    for condition in stream.conditions:
+        if isinstance(condition, ReferenceConfig):
+            shown = [sample.parts[condition.latents_dir] for sample in samples]
+            factors = dataset.factors.get(condition.latents_dir, AS_LARGE)
+            tokens = _reference_tokens(shown, parts, factors, scales)
+            references.append(Reference(*tokens, condition.probability))
+        else:
+            tokens = _given_tokens(condition, samples, size, scale=scales.video)
+            given.append(Given(tokens, condition.probability))
+    return Source(
         x_0=x_0,
-        noise=mx.array(rng.standard_normal(x_0.shape, np.float32)),
-        sigma=sigma.astype(np.float32),
-        denoise_mask=np.ones(x_0.shape[:2], np.float32),
-        positions=np.concatenate(positions),
-        context=mx.concatenate([contexts[sample.name] for sample in chosen]),
+        positions=positions,
+        context=context,
+        given=given,
+        references=references,
+        is_generated=stream.is_generated,
+        loss_weight=stream.loss_weight,
     )
+
+
+def _size(part: Part) -> Size:
+    if "audio" in part.role:
+        return part.shape[1], 1, 1
+    _, frames, height, width = part.shape
+    return frames, height, width
+
+
+def _tokens(parts: Sequence[Part], scales: Scales) -> _Tokens:
+    """Latents of samples as tokens, and where they lie."""
+    latents = mx.stack([read_part(part) for part in parts])
+    if "audio" in parts[0].role:
+        at = [audio_positions(part.num_tokens, scale=scales.audio) for part in parts]
+        return patchify_audio(latents), np.concatenate(at)
+    at = [video_positions(_size(part), fps=part.fps, scale=scales.video) for part in parts]
+    return patchify_video(latents), np.concatenate(at)
+
+
+def _reference_tokens(
+    shown: Sequence[Part], parts: Sequence[Part], factors: Factors, scales: Scales
+) -> _Tokens:
+    x_0, positions = _tokens(shown, scales)
+    if "audio" in shown[0].role:
+        return x_0, positions
+    at = [
+        reference_positions(
+            _size(each),
+            fps=each.fps,
+            scale=scales.video,
+            factors=factors,
+            target_fps=part.fps,
+        )
+        for each, part in zip(shown, parts, strict=True)
+    ]
+    return x_0, np.concatenate(at)
+
+
+def _given_tokens(
+    condition: Condition, samples: Sequence[Sample], size: Size, *, scale: VideoScale
+) -> np.ndarray:
+    """(T,) or (B, T) of bool."""
+    match condition:
+        case FirstFrame():
+            return first_units(size, 1)
+        case Prefix():
+            return first_units(size, condition.temporal_boundary)
+        case Suffix():
+            return last_units(size, condition.temporal_boundary)
+        case SpatialCrop():
+            return region(size, condition.spatial_region, scale=scale)
+        case Mask():
+            parts = [sample.parts[condition.mask_dir] for sample in samples]
+            return masked(np.stack([np.array(read_part(part)) for part in parts]))
+    raise AssertionError(condition)  # a reference gives none of a clip's own tokens

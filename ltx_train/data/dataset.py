@@ -1,76 +1,84 @@
-"""What ltx-precompute wrote, as samples (spec/training.md 1.4).
+"""A folder of samples, ours or the public trainer's.
 
-``ROOT/latents/REL.safetensors`` and ``ROOT/conditions/REL.safetensors`` belong together by REL.
-Opening reads headers only. Letters: C channels, F H W latent frames, rows, columns, n tokens.
+``ROOT/KIND/REL.safetensors`` or ``ROOT/KIND/REL.pt``: what has the same REL belongs together
+(spec/training.md 1.4). Opening reads headers only, however many files there are.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import count
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import mlx.core as mx
-import numpy as np
-from safetensors import safe_open
+from typing import NamedTuple
 
 from ltx_models.checkpoint import Checkpoint
-from ltx_models.config import summarise
 from ltx_models.errors import UserError
-from ltx_models.text_encoder.connector import MAX_LENGTH
-from ltx_models.text_encoder.features import TextFeatures
-from ltx_models.weights import TensorFile
-from ltx_train.data.layout import AUDIO_FEATURES, ENDING, FEATURE_MASK, LATENTS, VIDEO_FEATURES
+from ltx_train.data.geometry import (
+    Factors,
+    check_audio_references,
+    check_masks,
+    reference_factors,
+)
+from ltx_train.data.layout import EMPTY_PROMPT, ENDING
+from ltx_train.data.samples import Role, Sample, SampleFile, open_conditions, open_part
+from ltx_train.data.torch_files import PT_ENDING
 
-ORDER = 0  # which of the seed's streams of random numbers; the trainer has the next
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One clip: its files, opened, and what their headers say."""
-
-    name: str  # REL
-    latents: TensorFile
-    conditions: TensorFile
-    shape: tuple[int, int, int, int]  # (C, F, H, W)
-    fps: float
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens of the picture."""
-        _, frames, height, width = self.shape
-        return frames * height * width
-
-    @property
-    def feature_dims(self) -> tuple[int, ...]:
-        """Widths of the text features of the picture and of the sound."""
-        return tuple(self.conditions.infos[key].shape[1] for key in _feature_keys(self.conditions))
+CONDITIONS = "conditions"
+PRECOMPUTED = ".precomputed"  # the public trainer's folder in a folder of clips
+NAMED = 3  # names in a message
+# What makes the files of a role; latents and conditions need no flag.
+FLAGS: Mapping[Role, str] = {
+    "audio": " --with-audio",
+    "video_reference": " --reference-dir REFERENCES",
+    "audio_reference": " --reference-audio-dir REFERENCES",
+    "video_mask": " --video-mask-dir MASKS",
+    "audio_mask": " --audio-mask-dir MASKS",
+}
 
 
-def open_dataset(root: Path, *, latents_dir: str = LATENTS) -> list[Sample]:
-    """The samples of a folder, sorted by name.
+class Dataset(NamedTuple):
+    """What a run trains on."""
 
-    Raises UserError for a folder without any, and for each sample that is not whole.
+    samples: list[Sample]  # sorted by name
+    factors: Mapping[str, Factors]  # of each folder of references of the picture
+    empty_prompt: SampleFile | None  # text features of no caption, where there are any
+    notes: list[str]  # what a person should know of it, a line each
+
+
+def open_dataset(root: Path, folders: Mapping[str, Role]) -> Dataset:
+    """Open the samples of a data folder, or of ``.precomputed`` in it.
+
+    ``folders`` are the names below the root of what the run needs beside the conditions, and what
+    each is to it; the samples are those of the picture's folder, or without one of the sound's.
+    Raises UserError for a folder without samples, for samples that are not whole, and for files
+    that do not fit their role or each other.
     """
-    folder = root / latents_dir
-    if not folder.is_dir():
-        raise UserError(
-            f"data.preprocessed_data_root {root}: it has no folder {latents_dir}.\n"
-            f"ltx-precompute --input-dir CLIPS --output-dir {root} makes it"
+    root = _data_root(root, folders)
+    paths = {name: _find(root, name, FLAGS.get(role, "")) for name, role in folders.items()}
+    paths[CONDITIONS] = _find(root, CONDITIONS, "")
+    main = _main_folder(folders)
+    if not paths[main]:
+        raise UserError(f"{root / main}: no sample ({ENDING}, {PT_ENDING}) in it")
+    _check_whole(root, paths, folders, main)
+    samples = [
+        Sample(
+            name=name,
+            conditions=open_conditions(paths[CONDITIONS][_text_name(name, paths[CONDITIONS])]),
+            parts={folder: open_part(paths[folder][name], folders[folder]) for folder in folders},
         )
-    names = [
-        path.relative_to(folder)
-        for path in sorted(folder.rglob(f"*{ENDING}"))
-        if not path.name.startswith(".")  # unfinished
+        for name in sorted(paths[main])
     ]
-    if not names:
-        raise UserError(f"{folder}: no sample ({ENDING}) in it")
-    lonely = [str(name) for name in names if not (root / "conditions" / name).is_file()]
-    if lonely:
-        raise UserError(
-            f"{root / 'conditions'}: {len(lonely)} of {len(names)} samples have no text features:\n"
-            f"{summarise(lonely, shown=2)}\nRun ltx-precompute again; it makes what is missing"
-        )
-    return [_open_sample(root, latents_dir, name) for name in names]
+    for sample in samples:
+        check_masks(sample)
+        check_audio_references(sample)
+    empty = root / EMPTY_PROMPT
+    return Dataset(
+        samples=samples,
+        factors={
+            folder: reference_factors(samples, folder)
+            for folder, role in folders.items()
+            if role == "video_reference"
+        },
+        empty_prompt=open_conditions(empty) if empty.is_file() else None,
+        notes=[*_spare_notes(paths, main), *_header_notes(samples)],
+    )
 
 
 def version_text(checkpoint: Checkpoint) -> str:
@@ -78,92 +86,109 @@ def version_text(checkpoint: Checkpoint) -> str:
     return ".".join(map(str, checkpoint.version))
 
 
-def _open_sample(root: Path, latents_dir: str, name: Path) -> Sample:
-    latents = TensorFile(root / latents_dir / name)
-    conditions = TensorFile(root / "conditions" / name)
-    shape = _shape(latents, LATENTS, num_axes=4)
-    (num_tokens,) = _shape(conditions, FEATURE_MASK, num_axes=1)
-    for key in _feature_keys(conditions):
-        if _shape(conditions, key, num_axes=2)[0] != num_tokens:
-            raise UserError(f"{conditions.path}: {key} and {FEATURE_MASK} are of different lengths")
-    channels, frames, height, width = shape
-    return Sample(
-        name=str(name.with_suffix("")),
-        latents=latents,
-        conditions=conditions,
-        shape=(channels, frames, height, width),
-        fps=_frame_rate(latents),
-    )
-
-
-def _feature_keys(conditions: TensorFile) -> tuple[str, str]:
-    """Of the picture and of the sound; LTX-2 has one tensor for both."""
-    sound = AUDIO_FEATURES if AUDIO_FEATURES in conditions.infos else VIDEO_FEATURES
-    return VIDEO_FEATURES, sound
-
-
-def _shape(file: TensorFile, key: str, *, num_axes: int) -> tuple[int, ...]:
-    if key not in file.infos:
-        raise UserError(f"{file.path}: no tensor {key}; it has {', '.join(sorted(file.infos))}")
-    shape = file.infos[key].shape
-    if len(shape) != num_axes or 0 in shape:
-        raise UserError(f"{file.path}: {key} has the shape {shape}; {num_axes} axes would fit")
-    return shape
-
-
-def _frame_rate(file: TensorFile) -> float:
-    said = file.metadata.get("fps", "")
-    try:
-        fps = float(said)
-    except ValueError:
-        fps = 0.0
-    if not 0 < fps < float("inf"):
-        raise UserError(f"{file.path}: its metadata say fps {said!r}; frames a second are wanted")
-    return fps
-
-
-def read_latents(sample: Sample) -> mx.array:
-    """The clip's latents (C, F, H, W), float32. Raises UserError where they are not finite."""
-    latents = sample.latents.tensors("", [LATENTS])[LATENTS].astype(mx.float32)
-    if not mx.isfinite(latents).all():
-        raise UserError(f"{sample.latents.path}: its latents are not all finite")
-    return latents
-
-
-def read_features(sample: Sample) -> TextFeatures:
-    """The caption's features, of its valid tokens: (n, dim) for the picture and for the sound."""
-    with safe_open(sample.conditions.path, "numpy") as file:
-        valid = mx.array(np.flatnonzero(file.get_tensor(FEATURE_MASK)))
-    if not 0 < valid.size <= MAX_LENGTH:
+def _data_root(root: Path, folders: Mapping[str, Role]) -> Path:
+    """The folder that the samples' folders are in: this one, or ``.precomputed`` in it."""
+    inside = root / PRECOMPUTED
+    if not inside.is_dir():
+        return root
+    if both := [name for name in folders if (root / name).is_dir()]:
         raise UserError(
-            f"{sample.conditions.path}: {valid.size} valid tokens; 1 to {MAX_LENGTH} would fit"
+            f"data.preprocessed_data_root {root}: {both[0]} is in it and in its {PRECOMPUTED};\n"
+            f"name {inside}, or move that away"
         )
-    keys = _feature_keys(sample.conditions)
-    tensors = sample.conditions.tensors("", keys)
-    return TextFeatures(*(tensors[key][valid] for key in keys))
+    return inside
 
 
-def check_batches(samples: Sequence[Sample], *, batch_size: int) -> None:
-    """Raise UserError where samples are too few for a batch, or do not fit into one."""
-    if len(samples) < batch_size:
-        raise UserError(f"optimization.batch_size {batch_size}: there are {len(samples)} samples")
-    shapes = {sample.shape for sample in samples}
-    if batch_size > 1 and len(shapes) > 1:
-        sizes = ", ".join("x".join(map(str, shape[1:])) for shape in sorted(shapes))
+def _main_folder(folders: Mapping[str, Role]) -> str:
+    by_role = {role: name for name, role in folders.items()}
+    return by_role.get("video") or by_role["audio"]
+
+
+def _find(root: Path, name: str, flag: str) -> dict[str, Path]:
+    """The files of a folder and its subfolders, by REL."""
+    folder = root / name
+    if not folder.is_dir():
         raise UserError(
-            f"optimization.batch_size {batch_size}: the samples are of different sizes "
-            f"(latent frames x rows x columns: {sizes}); 1 would fit"
+            f"data.preprocessed_data_root {root}: it has no folder {name}.\n"
+            f"ltx-precompute --input-dir CLIPS --output-dir {root}{flag} makes it"
+        )
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix not in (ENDING, PT_ENDING) or path.name.startswith("."):  # unfinished
+            continue
+        stem = path.relative_to(folder).with_suffix("").as_posix()
+        if stem in found:
+            raise UserError(f"{found[stem]} and {path.name}: which of them? Remove one")
+        found[stem] = path
+    return found
+
+
+def _text_name(name: str, conditions: Mapping[str, Path]) -> str:
+    """REL of the conditions; the public trainer once called latent_1's condition_1."""
+    folder, slash, last = name.rpartition("/")
+    old = f"{folder}{slash}condition_{last.removeprefix('latent_')}"
+    return old if name not in conditions and last.startswith("latent_") else name
+
+
+def _check_whole(
+    root: Path,
+    paths: Mapping[str, Mapping[str, Path]],
+    folders: Mapping[str, Role],
+    main: str,
+) -> None:
+    """Raise UserError unless every sample has a file in every folder."""
+    missing: dict[str, list[str]] = {}
+    for folder, found in paths.items():
+        names = {
+            name: _text_name(name, found) if folder == CONDITIONS else name for name in paths[main]
+        }
+        if absent := sorted(name for name, there in names.items() if there not in found):
+            missing[folder] = absent
+    if missing:
+        lonely = {name for names in missing.values() for name in names}
+        said = "; ".join(
+            f"{len(names)} in {f} ({some_names(names)})" for f, names in missing.items()
+        )
+        flags = "".join(FLAGS.get(folders[f], "") for f in missing if f in folders)
+        raise UserError(
+            f"{root}: {len(lonely)} of {len(paths[main])} samples are not whole. Missing:\n{said}\n"
+            f"ltx-precompute --input-dir CLIPS --output-dir {root}{flags} makes what is missing;\n"
+            f"or take these samples out of {main}"
         )
 
 
-def endless_batches(
-    samples: Sequence[Sample], *, batch_size: int, seed: int
-) -> Iterator[list[Sample]]:
-    """Batches for ever, every epoch in an order of its own that the seed decides.
+def _spare_notes(paths: Mapping[str, Mapping[str, Path]], main: str) -> list[str]:
+    """Of files that belong to no sample."""
+    texts = {_text_name(name, paths[CONDITIONS]) for name in paths[main]}
+    spare = {
+        folder: sorted(found.keys() - (texts if folder == CONDITIONS else paths[main].keys()))
+        for folder, found in paths.items()
+    }
+    return [
+        f"{folder}: {len(names)} of {len(paths[folder])} files belong to no sample of {main}, and "
+        f"are left out: {some_names(names)}"
+        for folder, names in spare.items()
+        if names
+    ]
 
-    What fills no batch at the end of an epoch is left out of it.
-    """
-    for epoch in count():
-        order = np.random.default_rng([seed, ORDER, epoch]).permutation(len(samples))
-        for start in range(0, len(samples) - batch_size + 1, batch_size):
-            yield [samples[i] for i in order[start : start + batch_size]]
+
+def _header_notes(samples: Sequence[Sample]) -> list[str]:
+    """Of what files do not say of themselves."""
+    clips = [part.file for sample in samples for part in sample.parts.values() if part.fps]
+    conditions = [sample.conditions for sample in samples]
+    asked = [
+        ("fps", clips, "24 is taken"),
+        ("caption", conditions, "no trigger can be looked for in them"),
+        ("model_version", [f for s in samples for f in s.files], "which made them is not checked"),
+    ]
+    return [
+        f"{silent} of {len(files)} files do not say {name}; {what}"
+        for name, files, what in asked
+        if (silent := sum(name not in file.metadata for file in files))
+    ]
+
+
+def some_names(names: Sequence[str]) -> str:
+    """The first of some names, on one line."""
+    more = ", ..." if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

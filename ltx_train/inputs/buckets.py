@@ -3,10 +3,12 @@
 import math
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ltx_models.errors import UserError
-from ltx_models.transformer.patchify import VideoScale
+
+if TYPE_CHECKING:
+    from ltx_models.transformer.patchify import VideoScale
 
 
 class Bucket(NamedTuple):
@@ -35,7 +37,7 @@ def parse_buckets(text: str) -> tuple[Bucket, ...]:
     return tuple(dict.fromkeys(buckets))
 
 
-def check_buckets(buckets: Sequence[Bucket], scale: VideoScale) -> None:
+def check_buckets(buckets: Sequence[Bucket], scale: "VideoScale") -> None:
     """Raise UserError for a size that does not divide into latents, with the nearest that does."""
     for bucket in buckets:
         fitting = Bucket(
@@ -47,6 +49,28 @@ def check_buckets(buckets: Sequence[Bucket], scale: VideoScale) -> None:
             raise UserError(
                 f"--resolution-buckets {bucket}: width and height are multiples of {scale.space}, "
                 f"frames a multiple of {scale.time} plus 1; {fitting} would fit"
+            )
+
+
+def check_references(
+    buckets: Sequence[Bucket], scale: "VideoScale", *, smaller: int, fewer: int
+) -> None:
+    """Raise UserError for a bucket whose references would not divide into latents.
+
+    They have a ``smaller``-th of its rows and columns, and of its frames the first and of the rest
+    a ``fewer``-th.
+    """
+    for bucket in buckets:
+        sides = scale.space * smaller
+        if bucket.width % sides or bucket.height % sides:
+            raise UserError(
+                f"--reference-downscale-factor {smaller}: width and height of a bucket are then "
+                f"multiples of {sides}, not {bucket}"
+            )
+        if (bucket.num_frames - 1) % (scale.time * fewer):
+            raise UserError(
+                f"--reference-temporal-scale-factor {fewer}: the frames of a bucket are then a "
+                f"multiple of {scale.time * fewer} plus 1, not {bucket}"
             )
 
 

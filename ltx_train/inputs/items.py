@@ -1,99 +1,59 @@
-"""A folder of clips with captions beside them: what is in it, and what became of each file."""
+"""What a run is given: clips and stills with all that belongs to each, and what became of others.
 
-from pathlib import Path
-from typing import Literal, NamedTuple
+From a folder with captions beside the clips, a prompts file, or a data set.
+"""
 
-from ltx_models.errors import UserError
+from collections.abc import Sequence
 
-CLIP_ENDINGS = (".mp4", ".mov", ".mkv", ".webm")
-CAPTION_ENDING = ".txt"
-
-
-class Item(NamedTuple):
-    """A clip or still, its name in the folder, and what belongs to it."""
-
-    path: Path
-    name: str  # with its ending: "boats/red.mp4"
-    caption: str | None = None
-    audio: Path | None = None  # its sound, where that is not its own
-    reference_video: Path | None = None  # for an IC-LoRA
-    reference_audio: Path | None = None
-    video_mask: Path | None = None  # white is kept, black is made anew
-    audio_mask: Path | None = None
-
-    @property
-    def stem(self) -> Path:
-        """The name without its ending: what its samples are called."""
-        return Path(self.name).with_suffix("")
+from ltx_train.captions.files import with_written_captions
+from ltx_train.inputs.companions import companion_folders, with_companions
+from ltx_train.inputs.folder_items import folder_items
+from ltx_train.inputs.item import CAPTION_ENDING, Item, Outcome, stem_of
+from ltx_train.precompute.config import PrecomputeConfig
 
 
-class Outcome(NamedTuple):
-    """What became of a file of the folder, and for what is not plainly done, why."""
+def find_items(config: PrecomputeConfig) -> tuple[list[Item], list[Outcome]]:
+    """The clips and stills of a run, sorted by name, and the outcome of every other file and row.
 
-    name: str
-    status: Literal["done", "skipped", "failed"]
-    reason: str = ""
-
-
-def find_clips(folder: Path, *, leave_out: Path) -> tuple[list[Item], list[Outcome]]:
-    """The clips with captions of a folder and its subfolders, and the outcome of all other files.
-
-    Hidden files are passed over, and those in ``leave_out`` where that is a subfolder; so are
-    captions, which belong to their clips. Raises UserError if the folder has no clip at all.
+    An item's caption is None only with ``config.caption``, which has it written. Of a data set,
+    files that are in its tables are written to ``output_dir``. Raises UserError for what concerns
+    the whole run.
     """
-    if not folder.is_dir():
-        raise UserError(f"--input-dir {folder}: there is no such folder")
-    if leave_out.resolve() == folder.resolve():
-        raise UserError(f"--output-dir {leave_out}: it is --input-dir; name another folder")
-    files = [path for path in sorted(folder.rglob("*")) if _counts(path, folder, leave_out)]
-    found = [path for path in files if path.suffix.lower() in CLIP_ENDINGS]
-    if not found:
-        raise UserError(f"--input-dir {folder}: no clip ({', '.join(CLIP_ENDINGS)}) in it")
-    captions = {path.with_suffix(CAPTION_ENDING) for path in found}
-    outcomes = [
-        Outcome(
-            str(path.relative_to(folder)),
-            "skipped",
-            "a caption without its clip"
-            if path.suffix == CAPTION_ENDING
-            else f"no clip: {', '.join(CLIP_ENDINGS)} are read",
-        )
-        for path in files
-        if path not in captions and path not in found
-    ]
-    return _with_captions(found, folder, outcomes), outcomes
+    if config.dataset is not None:
+        from ltx_train.inputs.hf_dataset import dataset_items  # noqa: PLC0415  (a second to import)
+
+        items, outcomes = dataset_items(config)
+    else:
+        items, outcomes = folder_items(config)
+    items, unreadable = with_written_captions(_of_different_names(items, outcomes), config)
+    outcomes += unreadable
+    if not config.caption:
+        items = _captioned(items, config, outcomes)
+    for companion in companion_folders(config):
+        items = with_companions(items, companion, outcomes)
+    return items, outcomes
 
 
-def _counts(path: Path, folder: Path, leave_out: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    written = leave_out.resolve()
-    ours = folder.resolve() in written.parents and written in path.resolve().parents
-    return path.is_file() and not hidden and not ours
+def _of_different_names(items: Sequence[Item], outcomes: list[Outcome]) -> list[Item]:
+    """The items by name; of those that differ only in their endings the first."""
+    found: dict[str, Item] = {}
+    for item in sorted(items, key=lambda item: item.name):
+        twin = found.setdefault(stem_of(item.name), item)
+        if twin is not item:
+            why = f"{twin.name} has the same name; rename one"
+            outcomes.append(Outcome(item.name, "failed", why))
+    return list(found.values())
 
 
-def _with_captions(found: list[Path], folder: Path, outcomes: list[Outcome]) -> list[Item]:
-    """The clips to encode; what speaks against one goes to ``outcomes``."""
-    clips: dict[Path, Item] = {}
-    for path in found:
-        name, beside = str(path.relative_to(folder)), path.with_suffix(CAPTION_ENDING)
-        if path.with_suffix("") in clips:
-            twin = clips[path.with_suffix("")].name
-            outcomes.append(Outcome(name, "failed", f"{twin} has the same name; rename one"))
-        elif not beside.is_file():
-            outcomes.append(Outcome(name, "skipped", f"no caption; {beside.name} is wanted"))
-        else:
-            caption, fault = _read_caption(beside)
-            if fault:
-                outcomes.append(Outcome(name, "failed", fault))
-            else:
-                clips[path.with_suffix("")] = Item(path, name, caption)
-    return list(clips.values())
-
-
-def _read_caption(path: Path) -> tuple[str, str]:
-    """The caption, or what is wrong with it."""
-    try:
-        caption = path.read_text(encoding="utf-8-sig").strip()
-    except UnicodeDecodeError:
-        return "", f"{path.name} is not UTF-8 text"
-    return caption, "" if caption else f"{path.name} is empty"
+def _captioned(
+    items: Sequence[Item], config: PrecomputeConfig, outcomes: list[Outcome]
+) -> list[Item]:
+    """The items that have a caption."""
+    listed = config.prompts_file.name if config.prompts_file else None
+    listed = config.dataset if config.dataset is not None else listed
+    for item in items:
+        if item.caption is None:
+            wanted = item.path.with_suffix(CAPTION_ENDING).name
+            why = f"no caption in {listed}, nor {wanted}" if listed else f"no caption; {wanted}"
+            outcomes.append(Outcome(item.name, "skipped", f"{why} is wanted"))
+    return [item for item in items if item.caption is not None]

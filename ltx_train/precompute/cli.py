@@ -1,98 +1,103 @@
-"""ltx-precompute: a folder of clips to latents and text features to train on.
+"""ltx-precompute: clips and captions to latents and text features to train on.
 
 Only what --help needs is imported here; the command imports what it runs.
 """
 
 import argparse
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ltx_infer.cli import Parser, run_command, start
+from ltx_models.errors import UserError
+from ltx_train.precompute.flags import add_flags, check_together
+
+if TYPE_CHECKING:
+    from ltx_train.inputs.item import Outcome
+    from ltx_train.precompute.config import PrecomputeConfig
 
 EXIT_FAILED = 1
+MODEL = "Lightricks/LTX-2"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run ltx-precompute; exit code 1 if a clip failed, 2 for what the user can put right."""
     parser = _parser()
-    run_command(parser.prog, lambda: _precompute(parser.parse_args(argv)))
+    run_command(parser.prog, lambda: _run(parser.parse_args(argv)))
 
 
 def _parser() -> Parser:
     parser = Parser(
         prog="ltx-precompute",
         usage="%(prog)s --input-dir DIR --output-dir DIR --resolution-buckets WxHxF [options]",
-        description="Encode a folder of clips, each with its caption in a .txt beside it, "
-        "to latents and text features to train on.",
+        description="Encode a folder of clips and stills, each with its caption in a .txt beside "
+        "it, to latents and text features to train on.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--input-dir", type=Path, metavar="DIR", required=True, help="clip.mp4 and clip.txt"
-    )
-    parser.add_argument(
-        "--output-dir",
-        type=Path,
-        metavar="DIR",
-        required=True,
-        help="what data.preprocessed_data_root of ltx-train names",
-    )
-    parser.add_argument(
-        "--resolution-buckets",
-        metavar='"WxHxF;..."',
-        required=True,
-        help="sizes and frames; each clip is brought to the one nearest to it in shape",
-    )
-    parser.add_argument(
-        "--model",
-        "--model-repo",
-        "--weights",
-        metavar="MODEL",
-        default="Lightricks/LTX-2",
-        help="tiny, a .safetensors checkpoint, or a folder that holds one",
-    )
-    parser.add_argument(
-        "--text-encoder-repo",
-        "--gemma-root",
-        "--text-encoder-path",
-        type=Path,
-        metavar="DIR",
-        help="folder of a Gemma 3 (default: the one in the model's folder)",
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="encode anew what is there and has not changed"
-    )
-    parser.add_argument(
-        "--allow-unknown-config",
-        action="append",
-        default=[],
-        metavar="KEY",
-        help="pass over this key of the checkpoint's configuration; repeatable",
-    )
+    add_flags(parser)
     return parser
 
 
-def _precompute(args: argparse.Namespace) -> None:
-    from ltx_train.inputs.buckets import parse_buckets
-    from ltx_train.precompute.config import PrecomputeConfig
-    from ltx_train.precompute.encode import precompute
+def _run(args: argparse.Namespace) -> None:
+    try:
+        _precompute(vars(args))
+    except UserError:
+        if "debug" in args:
+            traceback.print_exc()
+        raise
 
-    given = vars(args)
-    given["resolution_buckets"] = parse_buckets(args.resolution_buckets)
-    given["allow_unknown_config"] = tuple(args.allow_unknown_config)
-    config = PrecomputeConfig(**given)
+
+def _precompute(given: dict) -> None:
+    config = _config(given)
     start()
 
     from ltx_infer.progress import StageLines
+    from ltx_train.precompute.run import precompute
 
     with StageLines() as report:
-        outcomes = precompute(config, report=report)
+        outcomes = precompute(config, report=report, say=_say if config.dry_run else _say_aside)
+    if not config.dry_run:
+        for line in _summary(outcomes, config):
+            _say(line)
+    if any(outcome.status == "failed" for outcome in outcomes):
+        sys.exit(EXIT_FAILED)
+
+
+def _summary(outcomes: Sequence["Outcome"], config: "PrecomputeConfig") -> list[str]:
+    """How many there are of each kind, and a line for each that is not plainly done."""
     counts = Counter(outcome.status for outcome in outcomes)
     said = ", ".join(f"{counts[status]} {status}" for status in ("done", "skipped", "failed"))
-    print(f"{config.output_dir}: {said}")
-    for outcome in outcomes:
-        if outcome.reason:
-            print(f"{outcome.status}: {outcome.name}: {outcome.reason}")
-    if counts["failed"]:
-        sys.exit(EXIT_FAILED)
+    return [
+        f"{config.output_dir}: {said}",
+        *(
+            ": ".join(filter(None, (outcome.status, outcome.name, outcome.reason)))
+            for outcome in outcomes
+            if outcome.reason or config.debug
+        ),
+    ]
+
+
+def _say(line: str) -> None:
+    """Names may have letters that the terminal lacks."""
+    encoding = sys.stdout.encoding or "ascii"
+    print(line.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def _say_aside(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _config(given: dict) -> "PrecomputeConfig":
+    """What is asked for; raises UserError for what cannot be."""
+    if "resolution_buckets" in given:
+        from ltx_train.inputs.buckets import parse_buckets
+
+        given["resolution_buckets"] = parse_buckets(given["resolution_buckets"])
+    check_together(given)
+    given["allow_unknown_config"] = tuple(given.get("allow_unknown_config", ()))
+
+    from ltx_train.precompute.config import PrecomputeConfig
+
+    return PrecomputeConfig(**{"model": MODEL, **given})

@@ -1,202 +1,182 @@
-"""Clips and captions to latents and text features on disk (spec/training.md 1.4, 1.5).
+"""Decoded clips, sounds, references and masks to files (spec/training.md 1.4).
 
-One network after the other is loaded, used for all clips, and freed.
+Latents are normalised, and float32 as the tiles of a clip are added up in it.
 """
 
-import hashlib
-import json
-import os
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
 import mlx.core as mx
+import numpy as np
 
-from ltx_infer.hub import find_model
-from ltx_infer.media.video import video_info, video_pixels
-from ltx_models.checkpoint import Checkpoint, open_checkpoint
+from ltx_infer.progress import Report
+from ltx_models.audio_vae import AudioEncoder, encode_waveform, load_audio_encoder
+from ltx_models.checkpoint import Checkpoint
 from ltx_models.device import compute_dtype
 from ltx_models.errors import UserError
-from ltx_models.files import check_writable, write_tensors, write_text
-from ltx_models.text_encoder import encode_features
-from ltx_models.text_encoder.features import TextFeatures, load_feature_extractor
-from ltx_models.text_encoder.gemma_config import read_gemma_config
-from ltx_models.video_vae import VideoVAEConfig, load_video_encoder
+from ltx_models.files import write_tensors
+from ltx_models.video_vae import load_video_encoder
 from ltx_models.video_vae.encoder import VideoEncoder
 from ltx_models.video_vae.tiling import tiled_encode
-from ltx_models.weights import TensorFile, WeightsError
-from ltx_train.data.dataset import version_text
-from ltx_train.data.layout import (
-    AUDIO_FEATURES,
-    EMPTY_PROMPT,
-    FEATURE_MASK,
-    LATENTS,
-    MANIFEST,
-    VIDEO_FEATURES,
-    sample_path,
+from ltx_train.data.layout import KINDS, LATENTS, MASK, Kind, sample_path
+from ltx_train.inputs.item import Outcome
+from ltx_train.inputs.sheet import Seen
+from ltx_train.precompute.ahead import Result, Worker, decode_ahead, num_workers
+from ltx_train.precompute.decode import Decoded
+from ltx_train.precompute.masks import sound_weights
+from ltx_train.precompute.store import BETWEEN, HASH, NOTES
+from ltx_train.precompute.tasks import (
+    AUDIO_KINDS,
+    Plan,
+    Task,
+    num_sound_latents,
+    tasks_of,
+    wanted_kinds,
 )
-from ltx_train.inputs.buckets import Bucket, best_bucket, check_buckets
-from ltx_train.inputs.items import Item, Outcome, find_clips
-from ltx_train.precompute.config import PrecomputeConfig
 
-Report = Callable[[str, int, int], None]  # what is done, how many steps of it are, of how many
-KEPT = "kept, as nothing changed"
-
-
-class Networks(NamedTuple):
-    """The files of the networks, opened and fitted, but not read."""
-
-    checkpoint: Checkpoint
-    gemma: Path
-
-
-def precompute(config: PrecomputeConfig, *, report: Report) -> list[Outcome]:
-    """Make what training needs of every clip of a folder; one outcome for each file in it.
-
-    What is there already, from the same source, caption, bucket and model version, is kept unless
-    ``overwrite``. Raises UserError for what concerns all clips, before anything is written.
-    """
-    assert config.input_dir is not None  # the command line requires it
-    clips, outcomes = find_clips(config.input_dir, leave_out=config.output_dir)
-    check_writable(config.output_dir, name="--output-dir")
-    networks = _open_networks(config)
-    if clips:
-        encoder = load_video_encoder(networks.checkpoint, dtype=compute_dtype())
-        for number, clip in enumerate(clips):
-            report("latents", number, len(clips))
-            outcomes.append(_write_latents(clip, config, networks, encoder))
-        del encoder
-        mx.clear_cache()
-        report("latents", len(clips), len(clips))
-    finished = {outcome.name for outcome in outcomes if outcome.status == "done"}
-    clips = [clip for clip in clips if clip.name in finished]
-    if clips:
-        report("text", 0, 1)
-        _write_features(clips, config, networks)
-        report("text", 1, 1)
-    lines = [json.dumps(_manifest_entry(clip, config.output_dir)) for clip in clips]
-    write_text(config.output_dir / MANIFEST, "".join(f"{line}\n" for line in lines))
-    return sorted(outcomes)
+STAGES: dict[Kind, str] = {
+    LATENTS: "latents",
+    "audio_latents": "sound",
+    "reference_latents": "references",
+    "reference_audio_latents": "reference sound",
+    "video_masks": "masks",
+    "audio_masks": "sound masks",
+}
+WORDS: dict[Kind, str] = {  # for what a message is about
+    "reference_latents": "its reference: ",
+    "reference_audio_latents": "its reference sound: ",
+    "video_masks": "its mask: ",
+    "audio_masks": "its sound mask: ",
+}
+Encode = Callable[[Task, Result], mx.array]
 
 
-def _open_networks(config: PrecomputeConfig) -> Networks:
-    """Find and fit every network that the run will use. Raises UserError for what does not fit."""
-    files = find_model(config.model, variant="dev")
-    checkpoint = open_checkpoint(files.checkpoint, allow_unknown=config.allow_unknown_config)
-    check_buckets(config.resolution_buckets, checkpoint.section("vae", VideoVAEConfig).scale)
-    named = config.text_encoder_repo
-    gemma = files.text_encoder() if named is None else named.expanduser()
-    load_video_encoder(checkpoint, dtype=compute_dtype())
-    load_feature_extractor(checkpoint, read_gemma_config(gemma), dtype=compute_dtype())
-    return Networks(checkpoint, gemma)
+@dataclass
+class Work:
+    """What is to be made of which clips, by whom, and what became of them so far."""
+
+    seen: Sequence[Seen]
+    plan: Plan
+    pool: list[Worker]
+    report: Report
+    faults: dict[str, Outcome] = field(default_factory=dict)  # by the names of the clips
+    written: set[str] = field(default_factory=set)  # names of those of which a file was written
+
+    @property
+    def whole(self) -> list[Seen]:
+        """The clips that nothing has hindered."""
+        return [one for one in self.seen if one.item.name not in self.faults]
 
 
-def _write_latents(
-    clip: Item, config: PrecomputeConfig, networks: Networks, encoder: VideoEncoder
-) -> Outcome:
-    """Encode one clip, unless it was before; what hinders it is its outcome."""
-    try:
-        info = video_info(clip.path)
-        # The header may count one frame too few; the frames themselves are counted below.
-        bucket = best_bucket(
-            config.resolution_buckets,
-            height=info.height,
-            width=info.width,
-            num_frames=info.num_frames + 1,
-        )
-        if bucket is None:
-            return _too_short(
-                clip, info.num_frames, min(config.resolution_buckets, key=lambda b: b.num_frames)
-            )
-        about = {
-            "fps": str(float(info.fps)),
-            "bucket": str(bucket),
-            "source": clip.name,
-            "source_sha256": _sha256(clip.path),
-            "model_version": version_text(networks.checkpoint),
-        }
-        path = sample_path(config.output_dir, LATENTS, clip.stem)
-        if not config.overwrite and _is_current(path, about):
-            return Outcome(clip.name, "done", KEPT)
-        video = video_pixels(
-            clip.path, height=bucket.height, width=bucket.width, max_frames=bucket.num_frames
-        )
-    except UserError as error:
-        return Outcome(clip.name, "failed", " ".join(str(error).split("\n")))
-    if video.shape[2] < bucket.num_frames:
-        return _too_short(clip, video.shape[2], bucket)
-    latents = tiled_encode(encoder, mx.array(video))[0]
-    if not mx.isfinite(latents).all():
-        return Outcome(clip.name, "failed", "its latents are not all finite")
-    sizes = dict(zip(("num_frames", "height", "width"), map(str, latents.shape[1:]), strict=True))
-    write_tensors(path, {LATENTS: latents}, {**about, **sizes})
-    return Outcome(clip.name, "done", "HDR, read without tone mapping" if info.is_hdr else "")
+def encode_pictures(work: Work, checkpoint: Checkpoint) -> None:
+    """Latents of clips, and then of references, with one encoder."""
+    encode = partial(_video_latents, load_video_encoder(checkpoint, dtype=compute_dtype()))
+    for kind in (LATENTS, "reference_latents"):
+        _write_kind(kind, work, encode)
 
 
-def _too_short(clip: Item, num_frames: int, bucket: Bucket) -> Outcome:
-    reason = f"too short: {num_frames} frames, {bucket} needs {bucket.num_frames}"
-    return Outcome(clip.name, "skipped", reason)
-
-
-def _write_features(clips: Sequence[Item], config: PrecomputeConfig, networks: Networks) -> None:
-    """Encode the captions that were not before, each once, and the empty prompt."""
-    version = version_text(networks.checkpoint)
-    captions = {
-        sample_path(config.output_dir, "conditions", clip.stem): clip.caption or ""
-        for clip in clips
-    }
-    captions[config.output_dir / EMPTY_PROMPT] = ""
-    abouts = {
-        path: {"caption": caption, "model_version": version} for path, caption in captions.items()
-    }
-    wanted = {
-        path: about
-        for path, about in abouts.items()
-        if config.overwrite or not _is_current(path, about)
-    }
-    prompts = list(dict.fromkeys(about["caption"] for about in wanted.values()))
-    if not prompts:
+def encode_sounds(work: Work, checkpoint: Checkpoint) -> None:
+    """Latents of sounds and of reference sounds, in float32 as the public trainer has them."""
+    if work.plan.audio is None:
         return
-    features = encode_features(networks.gemma, networks.checkpoint, prompts, dtype=compute_dtype())
-    by_prompt = dict(zip(prompts, features, strict=True))
-    for path, about in wanted.items():
-        write_tensors(path, _feature_tensors(by_prompt[about["caption"]]), about)
+    encode = partial(_sound_latents, load_audio_encoder(checkpoint, dtype=mx.float32), work.plan)
+    for kind in AUDIO_KINDS:
+        _write_kind(kind, work, encode)
 
 
-def _feature_tensors(features: TextFeatures) -> dict[str, mx.array]:
-    """Features of the valid tokens (n, dim) and their mask (n,); LTX-2 has the same for both."""
-    tensors = {
-        VIDEO_FEATURES: features.video,
-        FEATURE_MASK: mx.ones(features.video.shape[:1], mx.bool_),
-    }
-    if features.audio is not features.video:
-        tensors[AUDIO_FEATURES] = features.audio
-    return tensors
+def write_masks(work: Work) -> None:
+    """Masks on the grids of the latents."""
+    for kind in ("video_masks", "audio_masks"):
+        _write_kind(kind, work, partial(_mask, work.plan))
 
 
-def _is_current(path: Path, about: Mapping[str, str]) -> bool:
-    """Whether a file is there, whole, and says this of itself."""
+def _write_kind(kind: Kind, work: Work, encode: Encode) -> None:
+    """The files of one kind, of all clips that nothing has hindered yet."""
+    tasks = list(tasks_of(kind, work.whole, work.plan))
+    if not tasks:
+        return
+    work.report(STAGES[kind], 0, len(tasks))
+    most = num_workers(max(task.num_bytes for task in tasks))
+    results = decode_ahead(((task, task.job) for task in tasks), work.pool, most=most)
+    for number, (task, result) in enumerate(results, 1):
+        fault = _fault(task, result.decoded)
+        if fault is None and result.array is not None:
+            if kind == LATENTS:
+                _remove_unasked(task, work)
+            fault = _write(task, result, encode)
+            work.written.add(task.item.name)
+        if fault is not None:
+            work.faults[task.item.name] = fault
+        work.report(STAGES[kind], number, len(tasks))
+
+
+def _fault(task: Task, decoded: Decoded) -> Outcome | None:
+    """What hinders a file's reading."""
+    name, bucket = task.item.name, task.about.get("bucket")
+    wanted = task.job.num_frames
+    if decoded.num_frames is not None and task.kind == LATENTS:
+        why = f"too short: {decoded.num_frames} frames, {bucket} needs {wanted}"
+        return Outcome(name, "skipped", why)
+    if decoded.num_frames is not None:
+        why = f"too short: {decoded.num_frames} frames, the clip's {bucket} needs {wanted}"
+        return Outcome(name, "failed", f"{WORDS[task.kind]}{why}")
+    if decoded.fault:
+        why = decoded.fault.removeprefix(f"{task.item.path}: ")
+        return Outcome(name, "failed", f"{WORDS.get(task.kind, '')}{why}")
+    return None
+
+
+def _write(task: Task, result: Result, encode: Encode) -> Outcome | None:
+    """Encode what was read and write the file; what hinders it."""
+    name, decoded = task.item.name, result.decoded
     try:
-        return about.items() <= TensorFile(path).metadata.items()
-    except WeightsError:
-        return False
+        encoded = encode(task, result)
+    except UserError as error:
+        return Outcome(name, "failed", " ".join(str(error).split("\n")))
+    if not mx.isfinite(encoded).all():
+        return Outcome(name, "failed", f"what is made of it for {task.kind} is not all finite")
+    about = {**task.about, HASH: decoded.source_sha256}
+    if decoded.notes:
+        about[NOTES] = BETWEEN.join(decoded.notes)
+    write_tensors(task.path, {MASK if "mask" in task.kind else LATENTS: encoded}, about)
+    return None
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _remove_unasked(task: Task, work: Work) -> None:
+    """Files of earlier runs that this run does not make: they are of the clip as it was."""
+    (seen,) = (one for one in work.seen if one.item is task.item)
+    for kind in {*KINDS} - {"conditions", *wanted_kinds(seen, work.plan)}:
+        sample_path(work.plan.config.output_dir, kind, task.item.stem).unlink(missing_ok=True)
 
 
-def _manifest_entry(clip: Item, folder: Path) -> dict[str, str | float | None]:
-    path = sample_path(folder, LATENTS, clip.stem)
-    about = TensorFile(path).metadata
-    return {
-        "clip": clip.name,
-        "caption": clip.caption,
-        "bucket": about["bucket"],
-        "fps": float(about["fps"]),
-        **{
-            kind: os.fspath(sample_path(Path(), kind, clip.stem))
-            for kind in (LATENTS, "conditions")
-        },
-    }
+def _video_latents(encoder: VideoEncoder, _task: Task, result: Result) -> mx.array:
+    """Frames (F, 3, H, W) to latents (C, F', H', W')."""
+    assert result.array is not None
+    return tiled_encode(encoder, result.array.swapaxes(0, 1)[None])[0]
+
+
+def _sound_latents(encoder: AudioEncoder, plan: Plan, task: Task, result: Result) -> mx.array:
+    """(2, samples) to latents (C, T, M), as many as the frames take time.
+
+    There are always enough: N mel frames of four to a latent begin before the sound's end.
+    """
+    assert result.array is not None
+    waveform, rate = result.array[None], result.decoded.rate
+    latents = encode_waveform(encoder, waveform, sampling_rate=rate)[0]
+    return latents[:, : num_sound_latents(task.job, plan)]
+
+
+def _mask(plan: Plan, task: Task, result: Result) -> mx.array:
+    """The mask of a video as it is; the loudness (samples,) of a sound's, to (T,)."""
+    assert result.array is not None
+    if plan.audio_config is None or task.kind == "video_masks":
+        return result.array
+    return mx.array(
+        sound_weights(
+            np.array(result.array),
+            rate=result.decoded.rate,
+            num_latents=num_sound_latents(task.job, plan),
+            scale=plan.audio_config.scale,
+        )
+    )

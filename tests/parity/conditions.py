@@ -38,17 +38,18 @@ def conditioning(case: Case) -> dict[str, mx.array | np.ndarray]:
     tokens = state.tokens
     if "noise.000" in case.inputs:
         tokens = add_noise(state, case.inputs["noise.000"], case.params["noise_scale"])
+    positions = state.positions  # one row of them where every clip of the batch has the same
     found: dict[str, mx.array | np.ndarray] = {
         "latent": tokens,
         "clean_latent": state.clean,
         "denoise_mask": state.denoise_mask[..., None],
-        "positions": state.positions,
+        "positions": np.broadcast_to(positions, (tokens.shape[0], *positions.shape[1:])),
     }
     if state.attention_mask is not None:
         found["attention_mask"] = state.attention_mask
     if case.params["modality"] == "video":
-        own = np.arange(state.positions.shape[2]) < state.num_tokens
-        first = own & (state.positions[:, 0, :, 0] == 0)
+        own = np.arange(positions.shape[2]) < state.num_tokens
+        first = own & (found["positions"][:, 0, :, 0] == 0)
         found["keyframes_mask"] = first[..., None].astype(np.float32)
     return found
 

@@ -116,6 +116,9 @@ def _asked(case: Case) -> dict[str, Any]:
         asked["steps"] = params["steps"]
     if "distilled_lora" in params:
         asked["distilled_lora"] = params["distilled_lora"][0]
+    if "distilled_lora_strengths" in params:
+        first, second = params["distilled_lora_strengths"]
+        asked |= {"lora_strength_stage_1": first, "lora_strength_stage_2": second}
     if params.get("pipeline") == "a2vid":
         asked |= {"audio": False, "audio_file": "given.wav"}
     return asked

@@ -21,6 +21,8 @@ def guider(case: Case) -> dict[str, mx.array]:
     scale = kwargs.pop("scale")
     if kind == "stg":
         return {"delta": combine(cond, perturbed=uncond, guidance=Guidance(stg=scale)) - cond}
+    if kind == "legacy_apg":
+        kwargs = {"norm_threshold": 5.0} | kwargs  # what the reference takes where none is given
     text = Apg(**kwargs) if kind.endswith("apg") else {"cfg": "cfg", "cfg_star": "cfg_star"}[kind]
     if kind != "legacy_apg":
         return {"delta": (scale - 1) * text_direction(cond, uncond, text)}

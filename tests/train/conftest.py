@@ -8,7 +8,7 @@ import pytest
 from ltx_infer.media.write import write_clip
 from ltx_train.inputs.buckets import Bucket
 from ltx_train.precompute.config import PrecomputeConfig
-from ltx_train.precompute.encode import precompute
+from ltx_train.precompute.run import precompute
 
 BUCKET = Bucket(64, 32, 9)
 
@@ -29,9 +29,8 @@ def write_pair(folder: Path, name: str, *, caption: str | bytes | None = "", fra
 
 def run(clips: Path, data: Path, *buckets: Bucket, **changes):
     config = PrecomputeConfig(data, "tiny", buckets or (BUCKET,), clips)
-    return precompute(
-        PrecomputeConfig(**{**vars(config), **changes}), report=lambda stage, done, total: None
-    )
+    config = PrecomputeConfig(**{**vars(config), **changes})
+    return precompute(config, report=lambda stage, done, total: None, say=lambda line: None)
 
 
 @pytest.fixture(scope="session")

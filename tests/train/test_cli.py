@@ -7,10 +7,11 @@ import pytest
 
 from ltx_train import cli
 from ltx_train.precompute import cli as precompute_cli
+from tests.train.config.conftest import VALID
 from tests.train.conftest import write_pair
-from tests.train.test_config import VALID
 
 BUCKETS = ("--resolution-buckets", "64x32x9")
+CONFIG = ("--config", "lora.yaml")
 FOLDERS = ("--input-dir", "clips", "--output-dir", "data")
 
 
@@ -64,15 +65,44 @@ def test_bad_input_to_precompute(folder, capsys, words, said):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "required: --config"),
+        ([], "models/ltx-2.3-22b-dev.safetensors: no such file"),
         (["--config", "gone.yaml"], "--config gone.yaml: No such file"),
         (["--config", "clips"], "--config clips: Is a directory"),
         (["--config", "clips/a.mp4"], "clips/a.mp4: not YAML"),
-        (["--config", "lora.yaml"], "data.preprocessed_data_root data: it has no folder latents"),
-        (["--config", "lora.yaml", "lora.rnak=4"], "lora.rnak: unknown key; did you mean 'rank'?"),
-        (["--config", "lora.yaml", "lora.rank=x"], "lora.rank: Input should be a valid integer"),
-        (["--config", "lora.yaml", "steps"], "'steps': section.key=value is wanted"),
-        (["--config", "lora.yaml", "model.model_path=gone"], "gone: "),
+        ([*CONFIG], "data.preprocessed_data_root data: it has no folder latents"),
+        ([*CONFIG, "lora.rnak=4"], "lora.rnak: unknown key; did you mean 'rank'?"),
+        ([*CONFIG, "lora.rank=x"], "lora.rank: Input should be a valid integer"),
+        ([*CONFIG, "steps"], "'steps': section.key=value is wanted"),
+        ([*CONFIG, "model.model_path=gone"], "gone: "),
+        ([*CONFIG, "--stepz", "4"], "unrecognized arguments: --stepz; did you mean --steps?"),
+        ([*CONFIG, "--steps", "0"], "optimization.steps: Input should be greater than or equal to"),
+        ([*CONFIG, "--steps", "many"], "argument --steps: invalid int value: 'many'"),
+        ([*CONFIG, "--strategy", "t2v"], "argument --strategy: invalid choice: 't2v'"),
+        ([*CONFIG, "--pipeline", "hq"], "argument --pipeline: invalid choice: 'hq'"),
+        ([*CONFIG, "--hub-push"], "hub.hub_model_id: is required to push to the hub"),
+        ([*CONFIG, "--validation-prompts", "@gone"], "--validation-prompts gone: no such file"),
+        (
+            [*CONFIG, "--strategy", "video_to_video", "--training-mode", "full"],
+            "model.training_mode: video_to_video trains a LoRA, not full weights",
+        ),
+        (
+            [*CONFIG, "data.preprocessed_data_root=null"],
+            "data.preprocessed_data_root: is required; only --debug trains on random latents",
+        ),
+        ([*CONFIG, "acceleration.quantization=int3"], "acceleration.quantization: Input should be"),
+        (
+            [*CONFIG, "lora.rank=1", "seed=-1", "wandb.enable=true", "hub.x=1", "lora.alpha=0"],
+            "... and 3 more",
+        ),
+        (
+            [*CONFIG, "validation.samples.0.conditions=[{type: first_frame}]"],
+            "validation.samples.0.prompt: is required\n"
+            "validation.samples.0.conditions.0.image_or_video: is required",
+        ),
+        (
+            [*CONFIG, "training_strategy.audio.conditions=[{type: first_frame}]"],
+            "training_strategy.audio.conditions.0: sound takes no first_frame",
+        ),
     ],
 )
 def test_bad_input_to_train(folder, capsys, words, said):
@@ -81,6 +111,23 @@ def test_bad_input_to_train(folder, capsys, words, said):
     assert message.startswith("ltx-train: ")
     assert said in message
     assert sorted(folder.rglob("*")) == before
+
+
+def test_what_is_not_as_in_the_file_is_said(folder, capsys):
+    words = ["model.model_path=gone", "optimization.optimizer_type=adamw8bit"]
+    lines = failed(capsys, cli.main, *CONFIG, *words).splitlines()
+    assert lines[0] == (
+        "optimization.optimizer_type: adamw8bit -> AdamW in float32: 8-bit states need CUDA"
+    )
+    assert lines[1].startswith("ltx-train: ")
+
+
+def test_debug_shows_where_an_error_came_from(folder, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([*CONFIG, "seed=-1", "--debug"])
+    said = capsys.readouterr().err
+    assert said.startswith("Traceback")
+    assert said.splitlines()[-1].startswith("ltx-train: lora.yaml: seed: Input should be")
 
 
 def test_a_failed_clip_shows_in_the_exit_code(folder, capsys):

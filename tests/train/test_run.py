@@ -11,7 +11,7 @@ from ltx_models.lora.files import read_lora
 from ltx_models.weights import TensorFile
 from ltx_train.config import TrainConfig, read_config
 from ltx_train.run import train_lora
-from tests.train.test_config import VALID
+from tests.train.config.conftest import VALID
 
 
 @pytest.fixture

@@ -70,10 +70,16 @@ def test_a_constant_mask_stays_constant(frames, group, sides, value):
     np.testing.assert_allclose(token_weights(mask, grid=(frames, 3, 4)), value, atol=1e-6)
 
 
-@pytest.mark.parametrize(("num_frames", "latent"), [(9, 4), (9, 1)])
+@pytest.mark.parametrize(("num_frames", "latent"), [(9, 4), (10, 3)])
 def test_frames_that_do_not_group_are_an_error(num_frames, latent):
-    with pytest.raises(ValueError, match=f"9 frames do not make {latent} latent frames"):
+    with pytest.raises(ValueError, match=f"{num_frames} frames do not make {latent} latent frames"):
         token_weights(np.zeros((1, 1, num_frames, 8, 8), np.float32), grid=(latent, 2, 2))
+
+
+def test_a_single_latent_frame_is_the_first_frame():
+    mask = np.zeros((1, 1, 9, 8, 8), np.float32)
+    mask[:, :, 0, :4] = 1
+    np.testing.assert_allclose(token_weights(mask, grid=(1, 2, 1)), [[1, 0]])
 
 
 # Padding

@@ -74,3 +74,18 @@ def test_every_network_is_freed_before_the_next(tiny, tmp_path):
     num_bytes = 4 * sum(int(np.prod(shape)) for shape in weights.values())
     contexts = 4 * 1024 * (64 + 32)
     assert max(at_start.values()) < contexts + num_bytes / 10
+
+
+def test_a_prompt_that_is_cut_is_told_of(tiny):
+    said: list[str] = []
+    words = {"model": "tiny", "height": 64, "width": 64, "num_frames": 9, "pipeline": "dev"}
+    long = "boats " * 1100
+    prepare_job(build({**words, "prompt": "a boat"}), say=said.append)
+    assert said == []
+    prepare_job(build({**words, "prompt": "a boat", "negative_prompt": long}), say=said.append)
+    (line,) = said
+    left_out = int(line.split()[5])
+    assert line == f"the negative prompt: its last {left_out} tokens are left out; 1024 are read"
+    assert left_out > 70
+    prepare_job(build({**words, "prompt": long}), say=said.append)
+    assert said[1] == f"the prompt: its last {left_out} tokens are left out; 1024 are read"

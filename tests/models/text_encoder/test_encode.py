@@ -8,6 +8,7 @@ from ltx_models.text_encoder import (
     encode_features,
     encode_prompts,
     num_tokens_left_out,
+    stream_features,
 )
 from ltx_models.text_encoder.tokenizer import load_tokenizer, num_tokens
 from ltx_models.weights import WeightsError
@@ -96,12 +97,41 @@ def test_gemma_is_gone_when_the_connectors_run(changed_gemma, checkpoint):
     assert mx.get_cache_memory() < gemma_size / 10
 
 
+def test_states_do_not_pile_up(checkpoint, gemma_folder):
+    """Many prompts go through with Gemma and projection both there, at the peak of a few."""
+    prompts = [f"{number} " + "A red fox runs through snow. " * 40 for number in range(12)]
+
+    def peak_and_features(prompts):
+        mx.clear_cache()
+        mx.reset_peak_memory()
+        before = mx.get_active_memory()
+        streamed = stream_features(gemma_folder, checkpoint, prompts, dtype=mx.float32)
+        sums = [features.video.sum().item() for features in streamed]
+        return mx.get_peak_memory() - before, sums
+
+    few, first = peak_and_features(prompts[:4])
+    many, all_of_them = peak_and_features(prompts)
+    assert many < 1.05 * few
+    assert all_of_them[:4] == first
+
+
+def test_features_do_not_depend_on_how_many_are_asked_for(checkpoint, gemma_folder):
+    """A few prompts: Gemma is freed before the projection comes; many: both stay."""
+    many = [f"{prompt} {number}" for number in range(40) for prompt in PROMPTS]
+    together = list(stream_features(gemma_folder, checkpoint, many, dtype=mx.float32))
+    for index in (0, 61, 119):
+        (alone,) = encode_features(gemma_folder, checkpoint, [many[index]], dtype=mx.float32)
+        assert mx.array_equal(together[index].video, alone.video)
+        assert mx.array_equal(together[index].audio, alone.audio)
+
+
 def test_how_much_of_a_prompt_is_left_out(gemma_folder):
     prompt = "A red fox runs through snow. " * 9
     total = num_tokens(load_tokenizer(gemma_folder), prompt)
-    assert num_tokens_left_out(gemma_folder, prompt, max_length=total - 3) == 3
-    assert num_tokens_left_out(gemma_folder, prompt, max_length=total) == 0
-    assert num_tokens_left_out(gemma_folder / "gone", prompt) == 0  # too short to be looked at
+    prompts = [prompt, "A fox", prompt]
+    assert num_tokens_left_out(gemma_folder, prompts, max_length=total - 3) == [3, 0, 3]
+    assert num_tokens_left_out(gemma_folder, prompts, max_length=total) == [0, 0, 0]
+    assert num_tokens_left_out(gemma_folder / "gone", prompts) == [0, 0, 0]  # not looked at
 
 
 def test_values_that_are_not_finite_are_an_error(changed_gemma, checkpoint):

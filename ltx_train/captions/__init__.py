@@ -1,0 +1,1 @@
+"""Captions for clips that have none, by a vision-language model that looks at a few frames."""

@@ -1,0 +1,67 @@
+"""The transformer of a run: the streams that it needs, its base, and what of it is trained."""
+
+from typing import NamedTuple
+
+import mlx.core as mx
+
+from ltx_models.checkpoint import Checkpoint
+from ltx_models.device import compute_dtype
+from ltx_models.lora.adapters import add_trainable
+from ltx_models.quantize import quantize
+from ltx_models.transformer import load_transformer
+from ltx_models.transformer.block import Streams
+from ltx_models.transformer.model import BOTH, Transformer
+from ltx_train.config import TrainConfig
+from ltx_train.config.strategy import StrategyConfig
+from ltx_train.step import Step, TrainState, make_step, new_state
+
+
+class Trainable(NamedTuple):
+    """A model with its trainable weights set, and the layers that have an adapter, by path."""
+
+    model: Transformer
+    modules: list[str]  # none where all weights are trained
+
+
+def run_streams(strategy: StrategyConfig) -> Streams:
+    """The streams of a run; of a checkpoint no other is read."""
+    present = {"video": strategy.video, "audio": strategy.audio}
+    return tuple(name for name in BOTH if present[name] is not None)
+
+
+def load_trainable(checkpoint: Checkpoint, config: TrainConfig) -> Trainable:
+    """Load the base, quantise it where asked, and set what is trained: an adapter, or all of it.
+
+    The adapter is float32 whatever the base is, and drawn from ``config.seed``. Raises UserError
+    for a target that names no layer of the run's streams.
+    """
+    single = config.acceleration.mixed_precision_mode == "no"
+    dtype = mx.float32 if single else compute_dtype()
+    model = load_transformer(checkpoint, dtype=dtype, streams=run_streams(config.training_strategy))
+    if (bits := config.acceleration.bits) is not None:
+        quantize(model, bits, mode=config.acceleration.mode)
+    model.recompute(config.optimization.enable_gradient_checkpointing)
+    lora = config.lora
+    if config.model.training_mode == "full" or lora is None:
+        model.unfreeze()
+        return Trainable(model, [])
+    mx.random.seed(config.seed)
+    targets = lora.target_modules
+    modules = add_trainable(model, rank=lora.rank, alpha=lora.alpha, target_modules=targets)
+    return Trainable(model, modules)
+
+
+def start(model: Transformer, config: TrainConfig) -> tuple[Step, TrainState]:
+    """The step of a loaded model, and the state before the first one.
+
+    On a GPU the step is compiled; on a CPU that would take a C++ compiler a minute and save little.
+    """
+    optimization = config.optimization
+    step = make_step(
+        model,
+        max_grad_norm=optimization.max_grad_norm,
+        ema_decay=optimization.ema_decay,
+        dropout=config.lora.dropout if config.lora else 0.0,
+        compiled=mx.default_device() != mx.cpu,
+    )
+    return step, new_state(model, keep_average=optimization.ema_decay is not None)

@@ -1,0 +1,146 @@
+"""From a folder of clips to a data set: one network after the other, each loaded once and freed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import mlx.core as mx
+
+from ltx_infer.hub import find_model
+from ltx_infer.progress import Report
+from ltx_models.audio_vae import load_audio_encoder
+from ltx_models.check import check_text_encoder
+from ltx_models.checkpoint import Checkpoint, open_checkpoint
+from ltx_models.files import check_writable
+from ltx_models.video_vae import VideoVAEConfig, load_video_decoder, load_video_encoder
+from ltx_train.data.layout import EMPTY_PROMPT, Kind, sample_path
+from ltx_train.inputs.item import Outcome
+from ltx_train.inputs.items import find_items
+from ltx_train.inputs.sheet import Seen, sheet_lines, understand
+from ltx_train.precompute.ahead import worker_pool
+from ltx_train.precompute.config import PrecomputeConfig
+from ltx_train.precompute.encode import Work, encode_pictures, encode_sounds, write_masks
+from ltx_train.precompute.prompts import encode_prompt_list
+from ltx_train.precompute.store import (
+    BETWEEN,
+    Maker,
+    check_maker,
+    manifest_line,
+    remove_samples,
+    remove_unfinished,
+    strangers,
+    write_manifest,
+)
+from ltx_train.precompute.tasks import AUDIO_KINDS, Plan, make_plan
+from ltx_train.precompute.text import KEPT, text_model, write_features
+
+Say = Callable[[str], None]
+SHOWN = 3  # names in a line
+
+
+def precompute(config: PrecomputeConfig, *, report: Report, say: Say) -> list[Outcome]:
+    """Make what training needs of every clip; one outcome for each input, in the order of names.
+
+    What is there already, and would come out the same, is kept unless ``overwrite``; a clip that
+    fails on the way leaves no file. ``dry_run`` gives the outcomes of what would not be encoded.
+    Raises UserError for what concerns all clips, before anything is written.
+    """
+    if config.prompts_only:
+        return encode_prompt_list(config, report=report)
+    checkpoint, gemma = _open_model(config)  # before the files of a data set are written
+    items, outcomes = find_items(config)
+    scale = checkpoint.section("vae", VideoVAEConfig).scale
+    seen, rejected = understand(items, config, scale)
+    outcomes += rejected
+    for line in sheet_lines(seen, outcomes):
+        say(line)
+    if config.dry_run:
+        return sorted(outcomes)
+    plan = make_plan(config, checkpoint, seen)
+    _check(plan, checkpoint, gemma, seen)
+    remove_unfinished(config.output_dir)
+    others = strangers(config.output_dir, [one.item.stem for one in seen])
+    if others:
+        say(
+            f"{config.output_dir}: {len(others)} samples of no clip of this run are left: "
+            f"{', '.join(others[:SHOWN])}{', ...' if others[SHOWN:] else ''}"
+        )
+    outcomes += _encode(seen, plan, checkpoint, gemma, report)
+    return sorted(outcomes)
+
+
+def _open_model(config: PrecomputeConfig) -> tuple[Checkpoint, Path]:
+    """The checkpoint and Gemma's folder. Raises UserError for what does not fit."""
+    files = find_model(config.model, variant="dev")
+    checkpoint = open_checkpoint(files.checkpoint, allow_unknown=config.allow_unknown_config)
+    named = config.text_encoder_repo
+    gemma = files.text_encoder() if named is None else named.expanduser()
+    return checkpoint, gemma
+
+
+def _check(plan: Plan, checkpoint: Checkpoint, gemma: Path, seen: Sequence[Seen]) -> None:
+    """Fit every network that the run will use, and find what other models have made.
+
+    Raises UserError for what does not fit.
+    """
+    config = plan.config
+    check_writable(config.output_dir, name="--output-dir")
+    headers = replace(checkpoint, header_only=True)
+    load_video_encoder(headers, dtype=mx.float32)
+    if config.preview:
+        load_video_decoder(headers, dtype=mx.float32)
+    if plan.audio is not None:
+        load_audio_encoder(headers, dtype=mx.float32)
+    check_text_encoder(checkpoint, gemma)
+    if config.overwrite:
+        return
+    text = text_model(checkpoint, gemma)
+    words = Maker(text["model_version"], text["model_hash"])
+    makers: dict[Kind, Maker] = {
+        "latents": plan.video,
+        "reference_latents": plan.video,
+        "conditions": words,
+    }
+    if plan.audio is not None:
+        makers |= dict.fromkeys(AUDIO_KINDS, plan.audio)
+    for kind, maker in makers.items():
+        stems = (one.item.stem for one in seen)
+        check_maker((sample_path(config.output_dir, kind, stem) for stem in stems), maker)
+    check_maker([config.output_dir / EMPTY_PROMPT], words)
+
+
+def _encode(
+    seen: Sequence[Seen], plan: Plan, checkpoint: Checkpoint, gemma: Path, report: Report
+) -> list[Outcome]:
+    """Write the files of all clips, and their list; an outcome for each."""
+    config = plan.config
+    with worker_pool() as pool:
+        work = Work(seen, plan, pool, report)
+        encode_pictures(work, checkpoint)
+        mx.clear_cache()
+        encode_sounds(work, checkpoint)
+        mx.clear_cache()
+        write_masks(work)
+    remove_samples(config.output_dir, work.faults)
+    items = [one.item for one in work.whole]
+    words = write_features(items, config, checkpoint, gemma, report=report) if items else []
+    mx.clear_cache()
+    lines, outcomes = [], list(work.faults.values())
+    for one, (_, _, said) in zip(work.whole, words, strict=True):
+        first = [*standing_notes(one, config), *([said] if said not in ("", KEPT) else [])]
+        line = manifest_line(config.output_dir, one.item, trigger=config.trigger, notes=first)
+        kept = [KEPT] if said == KEPT and one.item.name not in work.written else []
+        outcomes.append(Outcome(one.item.name, "done", BETWEEN.join([*kept, *line["notes"]])))
+        lines.append(line)
+    write_manifest(config.output_dir, lines)
+    return outcomes
+
+
+def standing_notes(seen: Seen, config: PrecomputeConfig) -> list[str]:
+    """What there is to say of a clip whether it was encoded now or before."""
+    notes = []
+    if seen.is_hdr:
+        notes.append("HDR, read without tone mapping")
+    if config.with_audio and not seen.has_sound:
+        notes.append("it has no sound")
+    return notes
