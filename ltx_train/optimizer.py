@@ -6,6 +6,7 @@ it changes be written to a file as it is.
 
 import math
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import NamedTuple
 
 import mlx.core as mx
@@ -13,6 +14,9 @@ import mlx.core as mx
 Tensors = dict[str, mx.array]
 BETA_1, BETA_2, EPS, WEIGHT_DECAY = 0.9, 0.999, 1e-8, 0.01
 CLIP_EPS = 1e-6  # PyTorch's, so that the norm after clipping is a little below the limit
+
+
+RUN = 1 << 24  # values that are joined for one operation, at most
 
 
 class Moments(NamedTuple):
@@ -25,6 +29,40 @@ class Moments(NamedTuple):
 def new_moments(parameters: Mapping[str, mx.array]) -> Moments:
     """Zeros, as before the first update."""
     return Moments(*({name: mx.zeros_like(x) for name, x in parameters.items()} for _ in range(2)))
+
+
+def joined(tensors: Tensors) -> Tensors:
+    """The tensors end to end, in the order of their names, as vectors of at most ``RUN`` values.
+
+    An adapter has a thousand small tensors, and what an update does to each would take longer to
+    start than to do. A larger tensor is a vector of its own.
+    """
+    return {
+        str(number): mx.concatenate([tensors[name].reshape(-1) for name in names])
+        for number, names in enumerate(_runs(tensors))
+    }
+
+
+def parted(vectors: Tensors, like: Tensors) -> Tensors:
+    """What ``joined`` made of tensors of the names and shapes of ``like``, as these again."""
+    tensors: Tensors = {}
+    for vector, names in zip(vectors.values(), _runs(like), strict=True):
+        ends = list(accumulate(like[name].size for name in names))
+        parts = mx.split(vector, ends[:-1])
+        tensors |= {n: part.reshape(like[n].shape) for n, part in zip(names, parts, strict=True)}
+    return tensors
+
+
+def _runs(tensors: Tensors) -> list[list[str]]:
+    runs: list[list[str]] = []
+    size = RUN
+    for name in sorted(tensors):
+        size += tensors[name].size
+        if size > RUN:
+            runs.append([])
+            size = tensors[name].size
+        runs[-1].append(name)
+    return runs
 
 
 def clip(grads: Tensors, max_norm: float) -> tuple[Tensors, mx.array]:

@@ -16,7 +16,7 @@ from ltx_models.lora.linear import Dropout, lora_layers
 from ltx_models.transformer.block import StreamName
 from ltx_models.transformer.model import Transformer
 from ltx_train.loss import Inputs, mean_loss, sample_losses
-from ltx_train.optimizer import Moments, Tensors, adamw, average, clip, new_moments
+from ltx_train.optimizer import Moments, Tensors, adamw, average, clip, joined, new_moments, parted
 
 StreamLosses = dict[StreamName, mx.array]  # (B,) each
 
@@ -127,12 +127,15 @@ def make_step(
 
     def finish(state: TrainState, batch: MicroBatch, total: _Total | None, rate, count):
         losses, total = add(state.parameters, batch, total)
-        loss, grads = tree_map(lambda x: x / count, total)
+        loss = total.loss / count
+        grads = {name: grad / count for name, grad in joined(total.grads).items()}
         grads, norm = clip(grads, max_grad_norm)
-        new = _updated(state, grads, rate=rate, ema_decay=ema_decay)
+        before = _each(joined, state)
+        new = _updated(before, grads, rate=rate, ema_decay=ema_decay)
+        skipped = before._replace(skipped_in_a_row=state.skipped_in_a_row + 1)
         fine = mx.isfinite(loss) & mx.isfinite(norm)
-        skipped = state._replace(skipped_in_a_row=state.skipped_in_a_row + 1)
-        state = tree_map(partial(mx.where, fine), new, skipped)
+        chosen = tree_map(partial(mx.where, fine), new, skipped)
+        state = _each(partial(parted, like=state.parameters), chosen)
         return state, losses, (loss, norm, *_health(state.parameters))
 
     if compiled:
@@ -157,6 +160,15 @@ def make_step(
 
 def _trainable(model: nn.Module) -> Tensors:
     return cast(Tensors, tree_flatten(model.trainable_parameters(), destination={}))
+
+
+def _each(change: Callable[[Tensors], Tensors], state: TrainState) -> TrainState:
+    """The state with its tensors changed, as those that are there."""
+    return state._replace(
+        parameters=change(state.parameters),
+        moments=Moments(*map(change, state.moments)),
+        average=change(state.average) if state.average else {},
+    )
 
 
 def _updated(

@@ -41,9 +41,12 @@ class Models:
     upscaler: Path | None
     dtype: mx.Dtype
     bits: int | None = None  # to which the transformer is quantised at load
+    live: Transformer | None = None  # in memory already, as while it is trained: none is loaded
 
     def transformer(self, streams: Streams) -> Transformer:
         """The transformer with the weights of some streams, quantised if that was asked for."""
+        if self.live is not None:
+            return self.live
         model = load_transformer(self.checkpoint, dtype=self.dtype, streams=streams)
         if self.bits is not None:
             quantize(model, self.bits)

@@ -5,13 +5,12 @@ features of its captions and applies the connectors later.
 """
 
 from collections.abc import Iterator, Sequence
+from math import prod
 from pathlib import Path
 from textwrap import shorten
 from typing import NamedTuple
 
 import mlx.core as mx
-import mlx.nn as nn
-from mlx.utils import tree_flatten
 
 from ltx_models.checkpoint import Checkpoint
 from ltx_models.errors import UserError
@@ -20,6 +19,7 @@ from ltx_models.text_encoder.features import TextFeatures, load_feature_extracto
 from ltx_models.text_encoder.gemma import hidden_states, load_gemma
 from ltx_models.text_encoder.gemma_config import GemmaConfig, read_gemma_config
 from ltx_models.text_encoder.tokenizer import load_tokenizer, num_tokens, tokenize
+from ltx_models.weights import shapes
 
 
 class PromptContext(NamedTuple):
@@ -87,7 +87,8 @@ def stream_features(
     extractor = load_feature_extractor(checkpoint, config, dtype=dtype)  # misfits show before Gemma
     ids = _token_ids(gemma_folder, config, prompts, max_length=max_length)
     states = _each_states(gemma_folder, config, ids, dtype=dtype)
-    if sum(map(len, ids)) * config.num_features * dtype.size <= _num_bytes(extractor):
+    num_values = sum(map(len, ids)) * config.num_features
+    if num_values <= sum(map(prod, shapes(extractor).values())):
         states = iter(list(states))
         mx.clear_cache()  # gives back what Gemma held
     for prompt in prompts:
@@ -142,10 +143,6 @@ def _each_states(
 def _evaluated(states: mx.array) -> mx.array:
     mx.eval(states)
     return states
-
-
-def _num_bytes(module: nn.Module) -> int:
-    return sum(weight.nbytes for _, weight in tree_flatten(module.parameters()))
 
 
 def connect(

@@ -119,8 +119,11 @@ class TrainConfig(Section):
             raise ValueError(
                 "acceleration.quantization: model.training_mode full trains no integers"
             )
-        if self.checkpoints.best and not self.validation.holdout:
-            raise ValueError("checkpoints.best: needs validation.holdout, to have a loss to go by")
+        validation = self.validation
+        if self.checkpoints.best and not (validation.holdout and validation.interval):
+            raise ValueError(
+                "checkpoints.best: goes by the loss of validation.holdout, every interval"
+            )
         return self
 
     @property

@@ -137,7 +137,7 @@ def _media(row: Row, folder: Folder, beside: Path) -> tuple[Path, str]:
     name = given if given in folder.media else folder.by_stem.get(given)
     if name is not None:
         return folder.media[name], name
-    path = existing(row.media, folder.root, beside)
+    path = _existing(row.media, folder.root, beside)
     if not is_media(path):
         raise UserError(NOT_MEDIA)
     name = _name(path, folder.root, beside)
@@ -149,13 +149,13 @@ def _companions(row: Row, folder: Folder, beside: Path) -> dict[str, Path]:
     found = {}
     for field, text in row.companions.items():
         try:
-            found[field] = existing(text, folder.root, beside)
+            found[field] = _existing(text, folder.root, beside)
         except UserError as error:
             raise UserError(f"{field} {text}: {error}") from error
     return found
 
 
-def existing(text: str, *roots: Path | None) -> Path:
+def _existing(text: str, *roots: Path | None) -> Path:
     """A file by its path in the first of some folders that has it. Raises UserError if none has."""
     try:
         for root in roots:

@@ -75,9 +75,11 @@ class File(NamedTuple):
 def dataset_items(config: PrecomputeConfig) -> tuple[list[Item], list[Outcome]]:
     """The items of ``config.dataset``; captions may be None. Raises UserError if it has none."""
     assert config.dataset is not None
+    path = Path(config.dataset).expanduser()
+    if path.exists() and config.output_dir.resolve().is_relative_to(path.resolve()):
+        raise UserError(f"--output-dir {config.output_dir}: it lies in --dataset; name another")
     disable_progress_bars()
     rows, outcomes = _load(config.dataset)
-    path = Path(config.dataset).expanduser()
     table = Table(_undecoded(rows), path if path.exists() else None, _sources(config))
     media, captions = _columns(table.rows, config)
     items: list[Item] = []

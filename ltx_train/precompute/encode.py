@@ -11,12 +11,9 @@ import mlx.core as mx
 import numpy as np
 
 from ltx_infer.progress import Report
-from ltx_models.audio_vae import AudioEncoder, encode_waveform, load_audio_encoder
-from ltx_models.checkpoint import Checkpoint
-from ltx_models.device import compute_dtype
+from ltx_models.audio_vae import AudioEncoder, encode_waveform
 from ltx_models.errors import UserError
 from ltx_models.files import write_tensors
-from ltx_models.video_vae import load_video_encoder
 from ltx_models.video_vae.encoder import VideoEncoder
 from ltx_models.video_vae.tiling import tiled_encode
 from ltx_train.data.layout import KINDS, LATENTS, MASK, Kind, sample_path
@@ -69,18 +66,16 @@ class Work:
         return [one for one in self.seen if one.item.name not in self.faults]
 
 
-def encode_pictures(work: Work, checkpoint: Checkpoint) -> None:
-    """Latents of clips, and then of references, with one encoder."""
-    encode = partial(_video_latents, load_video_encoder(checkpoint, dtype=compute_dtype()))
+def encode_pictures(work: Work, encoder: VideoEncoder) -> None:
+    """Latents of clips, and then of references."""
+    encode = partial(_video_latents, encoder)
     for kind in (LATENTS, "reference_latents"):
         _write_kind(kind, work, encode)
 
 
-def encode_sounds(work: Work, checkpoint: Checkpoint) -> None:
-    """Latents of sounds and of reference sounds, in float32 as the public trainer has them."""
-    if work.plan.audio is None:
-        return
-    encode = partial(_sound_latents, load_audio_encoder(checkpoint, dtype=mx.float32), work.plan)
+def encode_sounds(work: Work, encoder: AudioEncoder) -> None:
+    """Latents of sounds, and then of reference sounds."""
+    encode = partial(_sound_latents, encoder, work.plan)
     for kind in AUDIO_KINDS:
         _write_kind(kind, work, encode)
 

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from ltx_models.errors import UserError
 
+MOST = 1000  # frames a second
+
 
 class Flag(NamedTuple):
     """One flag; ``kwargs`` are argparse's."""
@@ -41,17 +43,19 @@ def _path(text: str) -> Path:
 
 
 def _factor(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: 1 or more would fit")
-    return number
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text}: a whole number from 1 on would fit")
+    return int(text)
 
 
 def _rate(text: str) -> float:
-    number = float(text)
-    if not 1 <= number <= 1000:
-        raise argparse.ArgumentTypeError(f"{text}: 1 to 1000 frames a second would fit")
-    return number
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 1 <= rate <= MOST:
+        raise argparse.ArgumentTypeError(f"{text}: 1 to {MOST} frames a second would fit")
+    return rate
 
 
 GROUPS: dict[str, tuple[Flag, ...]] = {

@@ -8,9 +8,10 @@ import mlx.core as mx
 
 from ltx_infer.hub import find_model
 from ltx_infer.progress import Report
-from ltx_models.audio_vae import load_audio_encoder
+from ltx_models.audio_vae import load_audio_decoder, load_audio_encoder, load_vocoder
 from ltx_models.check import check_text_encoder
 from ltx_models.checkpoint import Checkpoint, open_checkpoint
+from ltx_models.device import compute_dtype
 from ltx_models.files import check_writable
 from ltx_models.video_vae import VideoVAEConfig, load_video_decoder, load_video_encoder
 from ltx_train.data.layout import EMPTY_PROMPT, Kind, sample_path
@@ -20,6 +21,7 @@ from ltx_train.inputs.sheet import Seen, sheet_lines, understand
 from ltx_train.precompute.ahead import worker_pool
 from ltx_train.precompute.config import PrecomputeConfig
 from ltx_train.precompute.encode import Work, encode_pictures, encode_sounds, write_masks
+from ltx_train.precompute.preview import write_preview
 from ltx_train.precompute.prompts import encode_prompt_list
 from ltx_train.precompute.store import (
     BETWEEN,
@@ -52,12 +54,12 @@ def precompute(config: PrecomputeConfig, *, report: Report, say: Say) -> list[Ou
     scale = checkpoint.section("vae", VideoVAEConfig).scale
     seen, rejected = understand(items, config, scale)
     outcomes += rejected
+    plan = make_plan(config, checkpoint, seen)
+    _check(plan, checkpoint, gemma, seen)
     for line in sheet_lines(seen, outcomes):
         say(line)
     if config.dry_run:
         return sorted(outcomes)
-    plan = make_plan(config, checkpoint, seen)
-    _check(plan, checkpoint, gemma, seen)
     remove_unfinished(config.output_dir)
     others = strangers(config.output_dir, [one.item.stem for one in seen])
     if others:
@@ -66,6 +68,8 @@ def precompute(config: PrecomputeConfig, *, report: Report, say: Say) -> list[Ou
             f"{', '.join(others[:SHOWN])}{', ...' if others[SHOWN:] else ''}"
         )
     outcomes += _encode(seen, plan, checkpoint, gemma, report)
+    if config.preview:
+        write_preview(config, seen, outcomes, checkpoint, report=report)
     return sorted(outcomes)
 
 
@@ -91,6 +95,9 @@ def _check(plan: Plan, checkpoint: Checkpoint, gemma: Path, seen: Sequence[Seen]
         load_video_decoder(headers, dtype=mx.float32)
     if plan.audio is not None:
         load_audio_encoder(headers, dtype=mx.float32)
+    if plan.audio is not None and config.preview:
+        load_audio_decoder(headers, dtype=mx.float32)
+        load_vocoder(headers)
     check_text_encoder(checkpoint, gemma)
     if config.overwrite:
         return
@@ -116,10 +123,11 @@ def _encode(
     config = plan.config
     with worker_pool() as pool:
         work = Work(seen, plan, pool, report)
-        encode_pictures(work, checkpoint)
+        encode_pictures(work, load_video_encoder(checkpoint, dtype=compute_dtype()))
         mx.clear_cache()
-        encode_sounds(work, checkpoint)
-        mx.clear_cache()
+        if plan.audio is not None:  # float32, as the public trainer has it (spec/training.md 1.4)
+            encode_sounds(work, load_audio_encoder(checkpoint, dtype=mx.float32))
+            mx.clear_cache()
         write_masks(work)
     remove_samples(config.output_dir, work.faults)
     items = [one.item for one in work.whole]

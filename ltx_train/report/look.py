@@ -83,7 +83,7 @@ const all = (what, within = document) => [...within.querySelectorAll(what)];
 for (const box of all("input[type=search]"))
   box.addEventListener("input", () => {
     const sought = box.value.trim().toLowerCase();
-    for (const item of all("[data-item]"))
+    for (const item of all("[data-item]", box.closest("section") ?? document))
       item.hidden = !item.textContent.toLowerCase().includes(sought);
   });
 

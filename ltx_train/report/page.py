@@ -102,7 +102,7 @@ def note(*parts: Part) -> Html:
 
 
 def find_box(what: str) -> Html:
-    """A field that leaves only the items and rows of the page that have its text."""
+    """A field that leaves only the items and rows of its section, or page, that have its text."""
     return tag("input", type="search", placeholder=f"Find {what}", aria_label=f"Find {what}")
 
 

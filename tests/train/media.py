@@ -11,7 +11,7 @@ from PIL import Image
 from tests.infer.media.odd_media import tone, write_video
 
 FRAMES = 11
-HUGE = (9000, 3000)  # columns and rows
+HUGE = (6000, 3000)  # columns and rows
 TIMES = (0, 20, 90, 110, 180, 200, 300, 310, 330, 400, 480)  # of a variable rate, in milliseconds
 
 
@@ -64,6 +64,7 @@ def write_folder(folder: Path) -> None:
     write_video(folder / "short.mp4", moving(6, frames=3))
     whole = write_video(folder / "torn.mp4", moving(7)).read_bytes()
     (folder / "torn.mp4").write_bytes(whole[: len(whole) // 3])
+    write_scrambled(folder / "scrambled.mp4")
     (folder / "text.mp4").write_text("a text, whatever its name says")
     for inner in ("a", "b"):
         write_video(folder / inner / "same.mkv", moving(len(inner) + ord(inner)))
@@ -85,6 +86,15 @@ def write_folder(folder: Path) -> None:
     (folder / "lonely.txt").write_text("a caption without a clip")
     (folder / "notes.pdf").write_bytes(b"%PDF-1.4")
     (folder / "list.csv").write_text("video,caption\n")
+
+
+def write_scrambled(path: Path) -> None:
+    """A video whose header is whole and whose pictures are not."""
+    whole = bytearray(write_video(path, moving(16)).read_bytes())
+    start = whole.index(b"mdat") + 4
+    stop = whole.index(b"moov") - 4
+    whole[start:stop] = bytes(stop - start)
+    path.write_bytes(whole)
 
 
 def write_caption(path: Path) -> None:

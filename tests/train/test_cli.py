@@ -1,4 +1,4 @@
-"""Bad input to both commands: exit code 2, at most four lines, nothing written."""
+"""Bad input to ltx-train: exit code 2, at most four lines, nothing written."""
 
 import subprocess
 import sys
@@ -6,13 +6,10 @@ import sys
 import pytest
 
 from ltx_train import cli
-from ltx_train.precompute import cli as precompute_cli
 from tests.train.config.conftest import VALID
 from tests.train.conftest import write_pair
 
-BUCKETS = ("--resolution-buckets", "64x32x9")
 CONFIG = ("--config", "lora.yaml")
-FOLDERS = ("--input-dir", "clips", "--output-dir", "data")
 
 
 @pytest.fixture
@@ -32,34 +29,6 @@ def failed(capsys, command, *words: str) -> str:
     assert len(said.splitlines()) <= 4
     assert "Traceback" not in said
     return said
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ([], "required: --input-dir, --output-dir, --resolution-buckets"),
-        ([*FOLDERS], "required: --resolution-buckets"),
-        ([*FOLDERS, *BUCKETS, "--overwritte"], "--overwrit"),
-        ([*FOLDERS, *BUCKETS, "--model", "gone"], "--model gone: "),
-        ([*FOLDERS, *BUCKETS, "--model", "lora.yaml"], "lora.yaml: not a complete safetensors"),
-        ([*FOLDERS, *BUCKETS, "--text-encoder-repo", "gone", "--model", "tiny"], "gone"),
-        ([*FOLDERS, "--resolution-buckets", "64x32"], "'64x32' is no WIDTHxHEIGHTxFRAMES"),
-        (
-            [*FOLDERS, "--resolution-buckets", "64x32x8", "--model", "tiny"],
-            "--resolution-buckets 64x32x8: width and height are multiples of 32, frames",
-        ),
-        (["--input-dir", "gone", *FOLDERS[2:], *BUCKETS], "--input-dir gone: there is no such"),
-        (["--input-dir", "lora.yaml", *FOLDERS[2:], *BUCKETS], "--input-dir lora.yaml: there is"),
-        ([*FOLDERS[:3], "clips", *BUCKETS], "--output-dir clips: it is --input-dir"),
-        ([*FOLDERS[:3], "lora.yaml", *BUCKETS], "--output-dir lora.yaml: lora.yaml is no folder"),
-    ],
-)
-def test_bad_input_to_precompute(folder, capsys, words, said):
-    before = sorted(folder.rglob("*"))
-    message = failed(capsys, precompute_cli.main, *words)
-    assert message.startswith("ltx-precompute: ")
-    assert said in message
-    assert sorted(folder.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
@@ -128,16 +97,6 @@ def test_debug_shows_where_an_error_came_from(folder, capsys):
     said = capsys.readouterr().err
     assert said.startswith("Traceback")
     assert said.splitlines()[-1].startswith("ltx-train: lora.yaml: seed: Input should be")
-
-
-def test_a_failed_clip_shows_in_the_exit_code(folder, capsys):
-    (folder / "clips" / "a.mp4").write_text("no video")
-    with pytest.raises(SystemExit) as end:
-        precompute_cli.main([*FOLDERS, *BUCKETS, "--model", "tiny"])
-    assert end.value.code == 1
-    said = capsys.readouterr().out.splitlines()
-    assert said[0] == "data: 0 done, 0 skipped, 1 failed"
-    assert said[1].startswith("failed: a.mp4: clips/a.mp4: not a video")
 
 
 @pytest.mark.parametrize("module", ["ltx_train.cli", "ltx_train.precompute.cli"])

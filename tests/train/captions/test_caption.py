@@ -8,14 +8,19 @@ import mlx.core as mx
 import pytest
 from PIL import Image
 
+from ltx_models.checkpoint import open_checkpoint
 from ltx_models.errors import UserError
+from ltx_models.weights import TensorFile
 from ltx_train.captions.caption import INSTRUCTION, caption_items
 from ltx_train.captions.frames import sample_frames
 from ltx_train.captions.tidy import tidy
 from ltx_train.captions.with_mlx import MAX_TOKENS, load_captioner
+from ltx_train.data.layout import sample_path
 from ltx_train.inputs.buckets import Bucket
 from ltx_train.inputs.item import Item, Outcome
 from ltx_train.precompute.config import PrecomputeConfig
+from ltx_train.precompute.text import write_features
+from tests.conftest import GOLDEN
 from tests.train.captions.tiny_vlm import WORDS, write_vlm
 from tests.train.conftest import write_pair
 
@@ -182,3 +187,15 @@ def test_transformers_without_torch_says_what_to_install(clips):
         "--caption-backend transformers: it needs PyTorch, which is not installed.",
         'pip install torch  (or, in a clone of ltx-mlx: pip install -e ".[interop]")',
     ]
+
+
+def test_the_trigger_is_in_what_is_encoded_and_not_in_the_text(vlm, clips):
+    ready, _, _ = caption(clips, vlm, trigger="sks")
+    config = PrecomputeConfig(clips.parent / "data", "tiny", trigger="sks")
+    checkpoint = open_checkpoint(GOLDEN / "ltx2.3-tiny.safetensors")
+    write_features(ready, config, checkpoint, GOLDEN / "gemma3-tiny", report=lambda *_: None)
+    for item in ready:
+        path = sample_path(config.output_dir, "conditions", item.stem)
+        assert TensorFile(path).metadata["caption"] == f"sks {item.caption}"
+        assert not item.caption.startswith("sks")
+        assert item.path.with_suffix(".txt").read_text() == f"{item.caption}\n"

@@ -1,10 +1,13 @@
+import copy
 from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ltx_models.errors import UserError
-from ltx_train.config import read_config, read_run
+from ltx_train.config import read_config, read_run, shipped_configs
 from tests.train.config.conftest import VALID
 
 
@@ -127,3 +130,40 @@ def test_random_latents_only_to_find_faults(read):
     assert read_run(None).config.data.preprocessed_data_root == "data"
     given = read_run(None, ["data.preprocessed_data_root=d"], debug=True).config
     assert given.data_root == Path("d")
+
+
+JUNK = [None, -1, 2.5, True, "x", "", [], {}, [1], [{}], {"a": 1}, {"type": 3}, 10**400, [[None]]]
+
+
+def places(value, above=()):
+    """The path of each value in a tree of them."""
+    yield above
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, each in items:
+            yield from places(each, (*above, key))
+
+
+WHOLE = yaml.safe_load((shipped_configs() / "av2av_ic_lora.yaml").read_text()) | {
+    "validation": {"prompts": ["a"], "images": ["i"], "guidance_scale": 3, "stg_mode": "stg_v"},
+    "acceleration": {"quantization": "int8-quanto", "mixed_precision_mode": "fp16"},
+}
+
+
+@given(place=st.sampled_from(sorted(places(WHOLE), key=str)), junk=st.sampled_from(JUNK))
+@settings(max_examples=200, deadline=None)
+def test_whatever_stands_anywhere_is_read_or_named(tmp_path_factory, place, junk):
+    tree = {"all": copy.deepcopy(WHOLE)}
+    here = tree
+    *above, last = ("all", *place)
+    for key in above:
+        here = here[key]
+    here[last] = junk
+    path = tmp_path_factory.getbasetemp() / "junk.yaml"
+    path.write_text(yaml.safe_dump(tree["all"]))
+    said = ""
+    try:
+        read_config(path)
+    except UserError as error:
+        said = str(error)
+    assert len(said.splitlines()) <= 3

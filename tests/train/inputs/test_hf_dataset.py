@@ -129,6 +129,7 @@ def test_data_sets_that_will_not_do(find, table, tmp_path):
         ({"dataset": "empty"}, "empty: The directory at "),
         ({"dataset": "two"}, "two: it has no split train, only a, b"),
         ({"dataset": "none"}, "none: it has no rows"),
+        ({"dataset": "saved", "output_dir": tmp_path / "saved/out"}, "it lies in --dataset; name"),
         ({"dataset": "script.py"}, "script.py: Dataset scripts are no longer supported"),
         ({"dataset": "clips"}, "has text. Clips with texts beside them are an --input-dir"),
         ({"dataset": "saved", "caption_column": "text"}, "--caption-column text: "),

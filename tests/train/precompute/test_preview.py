@@ -90,9 +90,11 @@ def run(tiny, tmp_path_factory) -> Run:
         trigger="WAVE",
         reference_dir=folder / "references",
         video_mask_dir=folder / "masks",
+        preview=True,
     )
     outcomes = precompute(config, report=quiet, say=lambda line: None)
     assert [one.status for one in outcomes].count("done") == 4, outcomes
+    assert (folder / "data/preview.html").stat().st_size > 50_000
     checkpoint = open_checkpoint(tiny / "ltx-2.3-tiny.safetensors")
     scale = checkpoint.section("vae", VideoVAEConfig).scale
     seen, _ = understand(find_items(config)[0], config, scale)

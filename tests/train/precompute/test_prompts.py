@@ -68,7 +68,7 @@ def test_what_is_current_is_kept(tmp_path):
     assert path.stat().st_ino == before
     assert {reason for _, _, reason in encode(tmp_path, None, negative_prompt="blurry")} == {""}
     assert {reason for _, _, reason in encode(tmp_path, None, overwrite=True)} == {""}
-    with pytest.raises(UserError, match="001-a-red-fox.safetensors: made with model"):
+    with pytest.raises(UserError, match=r"001-a-red-fox\.safetensors: made with"):
         encode(tmp_path, None, model=str(GOLDEN / "ltx2-tiny.safetensors"))
 
 
