@@ -96,21 +96,22 @@ class ModelFiles:
         return found[0]
 
 
-def find_model(name: str, *, variant: Variant) -> ModelFiles:
+def find_model(name: str, *, variant: Variant, flag: str = "--model") -> ModelFiles:
     """``tiny``, a monolithic checkpoint, or a folder that holds one, best of the wanted variant.
 
-    Whether a checkpoint of the other variant will do is for the caller to say. Raises UserError
-    where there is none, or more than one to choose from.
+    Whether a checkpoint of the other variant will do is for the caller to say. Raises UserError,
+    which says ``flag`` for where the name came from, where there is none, or more than one to
+    choose from.
     """
     path = tiny_folder() if name == "tiny" else Path(name).expanduser()
     try:
         is_folder = stat.S_ISDIR(path.stat().st_mode)
     except OSError as error:
         raise UserError(
-            f"--model {name}: {reason(error)}. It takes tiny, a .safetensors checkpoint, "
+            f"{flag} {name}: {reason(error)}. It takes tiny, a .safetensors checkpoint, "
             "or a folder that holds one"
         ) from None
-    return _checkpoint_in(path, variant) if is_folder else ModelFiles(path, path.parent)
+    return _checkpoint_in(path, variant, flag) if is_folder else ModelFiles(path, path.parent)
 
 
 def variant_of(path: Path) -> Variant | None:
@@ -118,15 +119,15 @@ def variant_of(path: Path) -> Variant | None:
     return "distilled" if _says(path, "distilled") else "dev" if _says(path, "dev") else None
 
 
-def _checkpoint_in(folder: Path, variant: Variant) -> ModelFiles:
+def _checkpoint_in(folder: Path, variant: Variant, flag: str) -> ModelFiles:
     there = sorted(folder.glob("*.safetensors"))
     found = [path for path in there if not any(_says(path, word) for word in NOT_CHECKPOINTS)]
     if not found:
         passed = f", only {_listed(there)}" if there else ""
-        raise UserError(f"--model {folder}: no checkpoint (.safetensors) in this folder{passed}")
+        raise UserError(f"{flag} {folder}: no checkpoint (.safetensors) in this folder{passed}")
     fitting = [path for path in found if variant_of(path) == variant] or found
     if len({VERSION.sub("", path.stem) for path in fitting}) > 1:
-        raise UserError(f"--model {folder}: name one of its checkpoints: {_listed(fitting)}")
+        raise UserError(f"{flag} {folder}: name one of its checkpoints: {_listed(fitting)}")
     newest = max(fitting, key=lambda path: _numbers(_version(path)))
     return ModelFiles(newest, folder, _choice("checkpoint", newest, found))
 

@@ -5,6 +5,7 @@ convolution before them; a quotient of polynomials takes a quarter of that (docs
 """
 
 import math
+from typing import cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -29,7 +30,7 @@ def gelu(x: mx.array) -> mx.array:
     """0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), of any shape, in the type of x."""
     if not _on_cpu(x):
         return nn.gelu_approx(x)
-    return x * _gelu_gate(x)
+    return x * cast(mx.array, _gelu_gate(x))
 
 
 def silu(x: mx.array) -> mx.array:

@@ -1,6 +1,5 @@
 """From a TrainConfig to a finished run: model, data, adapter, files."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +24,7 @@ from ltx_train.data.layout import EMPTY_PROMPT
 from ltx_train.data.order import check_batches
 from ltx_train.data.samples import Sample, read_features
 from ltx_train.model import load_trainable, start
-from ltx_train.trainer import check_targets, feed, train
+from ltx_train.trainer import check_targets, feed, is_first_update, to_json, train
 
 Report = Callable[[str, int, int], None]  # what is done, how many steps of it are, of how many
 NO_CAPTION = ""  # no sample is called so
@@ -70,12 +69,12 @@ def train_lora(config: TrainConfig, *, report: Report) -> Finished:
     report("training", 0, steps)
     with (config.output / METRICS_NAME).open("w") as log:
         for new, metrics in train(step, state, given, rates, accumulation=accumulation):
-            if metrics.step == 1 and config.lora is not None:
-                check_targets(new, config.lora.target_modules)
             loss = metrics.loss
-            log.write(f"{json.dumps(metrics._asdict())}\n")
+            log.write(f"{to_json(metrics)}\n")
             log.flush()
             report("training", metrics.step, steps)
+            if config.lora is not None and is_first_update(new, metrics):
+                check_targets(new, config.lora.target_modules)
     adapter = config.output / CHECKPOINTS / f"lora_weights_step_{steps:05}.safetensors"
     adapter.parent.mkdir(exist_ok=True)
     about = {"base_model_version": version_text(checkpoint), "steps": str(steps)}

@@ -120,10 +120,12 @@ def make_step(
     """
     differentiate = gradients(model, dropout=dropout)
 
-    def add(parameters: Tensors, batch: MicroBatch, total: _Total | None):
+    def add(
+        parameters: Tensors, batch: MicroBatch, total: _Total | None
+    ) -> tuple[StreamLosses, _Total]:
         losses, mean, grads = differentiate(parameters, batch)
         new = _Total(mean, grads)
-        return losses, new if total is None else tree_map(mx.add, total, new)
+        return losses, new if total is None else cast(_Total, tree_map(mx.add, total, new))
 
     def finish(state: TrainState, batch: MicroBatch, total: _Total | None, rate, count):
         losses, total = add(state.parameters, batch, total)

@@ -1,11 +1,12 @@
 """The training loop: batches by their number, a step on each, and what it showed."""
 
+import json
 import math
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 import numpy as np
@@ -64,8 +65,8 @@ def train(
     """Train on after ``done`` of as many steps as there are rates; yields after each.
 
     Every step takes ``accumulation`` batches, whether or not an epoch ends between them. Raises
-    UserError after five steps in a row whose loss or gradient is not finite; each of them is
-    yielded before, and none changes what is trained.
+    UserError after five steps in a row whose loss or gradient is not finite, or after the last if
+    all were so; each of them is yielded before, and none changes what is trained.
     """
     for number in range(done + 1, len(rates) + 1):
         start = time.perf_counter()
@@ -86,8 +87,18 @@ def train(
             seconds=time.perf_counter() - start,
         )
         yield state, metrics
-        if skipped == MAX_SKIPPED:
+        if skipped == MAX_SKIPPED or (number == len(rates) and not int(state.updates)):
             raise _diverged(metrics)
+
+
+def to_json(metrics: StepMetrics) -> str:
+    """One line; a number that is not finite, which JSON does not have, is null."""
+    return json.dumps(_finite(metrics._asdict()))
+
+
+def is_first_update(state: TrainState, metrics: StepMetrics) -> bool:
+    """Whether this step was the run's first that was not skipped."""
+    return int(state.updates) == 1 and not metrics.skipped_in_a_row
 
 
 def check_targets(state: TrainState, targets: Sequence[str]) -> list[str]:
@@ -135,13 +146,22 @@ def _by_stream(
     return means, quarters
 
 
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    return [_finite(part) for part in value] if isinstance(value, list) else value
+
+
 def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
 def _diverged(metrics: StepMetrics) -> UserError:
     return UserError(
-        f"step {metrics.step}: for {MAX_SKIPPED} steps in a row loss or gradient are not finite; "
-        f"the last loss is {metrics.loss:.3g}, the norm of its gradient {metrics.grad_norm:.3g}.\n"
+        f"step {metrics.step}: for {metrics.skipped_in_a_row} steps in a row loss or gradient are "
+        f"not finite; the last loss is {metrics.loss:.3g}, its gradient's norm "
+        f"{metrics.grad_norm:.3g}.\n"
         "Try a lower optimization.learning_rate, and look at the data of these steps"
     )

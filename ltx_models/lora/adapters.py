@@ -158,19 +158,33 @@ def load_trainable(model: nn.Module, file: LoRAFile) -> None:
 
 
 def save_lora(model: nn.Module, path: Path, *, metadata: Mapping[str, str]) -> None:
-    """Write the trained adapter with alpha / rank multiplied into lora_B.
+    """Write the trained adapter with alpha / rank multiplied into lora_B, in float32.
 
-    Readers differ on where alpha is, and some ignore it; a file whose scale is 1 means the same to
-    all. The metadata also gets the rank and alpha of training. The file appears whole or not at
-    all.
+    The metadata also gets the rank and alpha of training. The file appears whole or not at all.
     """
-    tensors, about = {}, {"format": "pt", **metadata}
-    for name, layer in lora_layers(model).items():
+    about = {"format": "pt", **metadata}
+    for layer in lora_layers(model).values():
         rank, (scale,) = len(layer.lora_A), layer.scales
         about |= {"rank": str(rank), "alpha": f"{scale * rank:g}"}
-        tensors[f"{KEY_PREFIX}{name}.lora_A.weight"] = layer.lora_A
-        tensors[f"{KEY_PREFIX}{name}.lora_B.weight"] = scale * layer.lora_B
-    write_tensors(path, tensors, about)
+    write_tensors(path, lora_tensors(model), about)
+
+
+def lora_tensors(
+    model: nn.Module, values: Mapping[str, mx.array] | None = None
+) -> dict[str, mx.array]:
+    """The trained adapter as a file has it: ComfyUI's keys, alpha / rank multiplied into lora_B.
+
+    Readers differ on where alpha is, and some ignore it; a file whose scale is 1 means the same to
+    all. ``values`` are by path in the model, as "attn1.to_q.lora_A", and stand for the model's own.
+    """
+    tensors = {}
+    for name, layer in lora_layers(model).items():
+        (scale,) = layer.scales
+        own = {f"{name}.lora_A": layer.lora_A, f"{name}.lora_B": layer.lora_B}
+        lora_A, lora_B = (value if values is None else values[key] for key, value in own.items())
+        tensors[f"{KEY_PREFIX}{name}.lora_A.weight"] = lora_A
+        tensors[f"{KEY_PREFIX}{name}.lora_B.weight"] = scale * lora_B
+    return tensors
 
 
 def _trainable(base: Linear, *, rank: int, alpha: float) -> LoRALinear:

@@ -68,7 +68,7 @@ class Scales(NamedTuple):
 def data_folders(strategy: StrategyConfig) -> dict[str, Role]:
     """The folders of the data that a run reads beside the text features, and what each is to it."""
     folders: dict[str, Role] = {}
-    for name, stream in _streams(strategy).items():
+    for name, stream in streams(strategy).items():
         folders[stream.latents_dir] = name
         for condition in stream.conditions:
             if isinstance(condition, ReferenceConfig):
@@ -119,7 +119,7 @@ def make_batch(
             scales=scales,
             context=mx.concatenate([_of_stream(each, name) for each in told]),
         )
-        for name, stream in _streams(strategy).items()
+        for name, stream in streams(strategy).items()
     }
     flow = config.flow_matching
     draws = seeded_draws(
@@ -130,7 +130,8 @@ def make_batch(
     return draw_batch(sources, draws, shared_sigma=strategy.shared_sigma)
 
 
-def _streams(strategy: StrategyConfig) -> dict[StreamName, StreamConfig]:
+def streams(strategy: StrategyConfig) -> dict[StreamName, StreamConfig]:
+    """The streams that a run has."""
     pairs: dict[StreamName, StreamConfig | None] = {
         "video": strategy.video,
         "audio": strategy.audio,
@@ -154,7 +155,7 @@ def _source(
 ) -> Source:
     parts = [sample.parts[stream.latents_dir] for sample in samples]
     x_0, positions = _tokens(parts, scales)
-    size = _size(parts[0])
+    size = token_grid(parts[0])
     given, references = [], []
     for condition in stream.conditions:
         if isinstance(condition, ReferenceConfig):
@@ -163,7 +164,7 @@ def _source(
             tokens = _reference_tokens(shown, parts, factors, scales)
             references.append(Reference(*tokens, condition.probability))
         else:
-            tokens = _given_tokens(condition, samples, size, scale=scales.video)
+            tokens = given_tokens(condition, samples, size, scale=scales.video)
             given.append(Given(tokens, condition.probability))
     return Source(
         x_0=x_0,
@@ -176,7 +177,8 @@ def _source(
     )
 
 
-def _size(part: Part) -> Size:
+def token_grid(part: Part) -> Size:
+    """Latent frames, rows and columns; a sound has one row and one column."""
     if "audio" in part.role:
         return part.shape[1], 1, 1
     _, frames, height, width = part.shape
@@ -189,7 +191,7 @@ def _tokens(parts: Sequence[Part], scales: Scales) -> _Tokens:
     if "audio" in parts[0].role:
         at = [audio_positions(part.num_tokens, scale=scales.audio) for part in parts]
         return patchify_audio(latents), np.concatenate(at)
-    at = [video_positions(_size(part), fps=part.fps, scale=scales.video) for part in parts]
+    at = [video_positions(token_grid(part), fps=part.fps, scale=scales.video) for part in parts]
     return patchify_video(latents), np.concatenate(at)
 
 
@@ -201,7 +203,7 @@ def _reference_tokens(
         return x_0, positions
     at = [
         reference_positions(
-            _size(each),
+            token_grid(each),
             fps=each.fps,
             scale=scales.video,
             factors=factors,
@@ -212,10 +214,10 @@ def _reference_tokens(
     return x_0, np.concatenate(at)
 
 
-def _given_tokens(
+def given_tokens(
     condition: Condition, samples: Sequence[Sample], size: Size, *, scale: VideoScale
 ) -> np.ndarray:
-    """(T,) or (B, T) of bool."""
+    """The tokens (T,), or (B, T) where samples differ, that a condition gives; of bool."""
     match condition:
         case FirstFrame():
             return first_units(size, 1)

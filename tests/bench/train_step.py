@@ -1,6 +1,7 @@
 """A training step against the forward pass of the same batch, and its memory with recompute."""
 
 from collections.abc import Callable
+from functools import cache
 
 import mlx.core as mx
 import numpy as np
@@ -13,7 +14,7 @@ from ltx_models.transformer.config import TransformerConfig
 from ltx_models.transformer.model import Transformer
 from ltx_models.transformer.patchify import AudioScale, VideoScale, audio_positions, video_positions
 from ltx_train.loss import StreamBatch, input_maker, mean_loss, sample_losses
-from ltx_train.step import MicroBatch, Step, TrainState, make_step, new_state
+from ltx_train.step import MicroBatch, make_step, new_state
 from tests.bench.timing import interleaved_medians
 
 SIZES = {
@@ -33,6 +34,7 @@ VIDEO_SIZE, NUM_AUDIO, NUM_CONTEXT, RANK = (4, 8, 8), 32, 64, 16
 TARGETS = ("to_k", "to_q", "to_v", "to_out.0")
 
 
+@cache
 def measure() -> dict[str, float]:
     """Seconds of forward pass and steps, their ratios, and that of the steps' working memory."""
     model = _model()

@@ -58,11 +58,11 @@ def conditioned(case: Case) -> State:
     shape, items = case.params["shape"], case.params["items"]
     initial = case.inputs["initial"] if "initial" in case.inputs else mx.zeros(shape)
     if case.params["modality"] == "audio":
-        positions = audio_positions(shape[2], scale=AUDIO_SCALE)
+        positions = audio_positions(shape[2], scale=AUDIO_SCALE).repeat(shape[0], axis=0)
         state = free_state(patchify_audio(initial), positions)
         return condition_audio(state, [audio_condition(case, item) for item in items])
     grid = Grid((shape[2], shape[3], shape[4]), case.params["fps"], VIDEO_SCALE)
-    positions = video_positions(grid.size, fps=grid.fps, scale=grid.scale)
+    positions = video_positions(grid.size, fps=grid.fps, scale=grid.scale).repeat(shape[0], axis=0)
     state = free_state(patchify_video(initial), positions)
     return condition_video(state, [video_condition(case, item) for item in items], grid)
 

@@ -11,6 +11,7 @@ from ltx_models.lora.files import read_lora
 from ltx_models.weights import TensorFile
 from ltx_train.config import TrainConfig, read_config
 from ltx_train.run import train_lora
+from ltx_train.trainer import StepMetrics
 from tests.train.config.conftest import VALID
 
 
@@ -52,7 +53,7 @@ def test_what_a_run_leaves(configured):
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3]
     assert lines[-1]["loss"] == made.loss
-    assert lines[0].keys() == {"step", "loss", "learning_rate", "grad_norm", "seconds"}
+    assert lines[0].keys() == set(StepMetrics._fields)
 
     file = read_lora(made.adapter)
     assert len(file.entries) == made.num_modules == 6 * 2 * 4  # attn1 and attn2 of the picture
@@ -145,7 +146,11 @@ def test_what_cannot_be_trained_leaves_nothing(configured, tmp_path, override, s
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_its_log(configured, other_data):
     root = other_data("latents/a", tensors={"latents": mx.full((16, 2, 1, 2), 1e30)})
-    with pytest.raises(UserError, match="step 1: the loss is"):
+    with pytest.raises(
+        UserError, match="step 3: for 3 steps in a row loss or gradient are not fin"
+    ):
         train(configured(f"data.preprocessed_data_root={root}", "optimization.batch_size=2"))
-    assert (configured().output / "metrics.jsonl").read_text() == ""
+    lines = (configured().output / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["skipped_in_a_row"] for line in lines] == [1, 2, 3]
+    assert json.loads(lines[0])["grad_norm"] is None
     assert not (configured().output / "checkpoints").exists()

@@ -1,0 +1,108 @@
+"""What a file of trained weights says of itself.
+
+Under our names; under kohya's, which begin with ss_; and under those of ModelSpec 1.0.1, for
+programs that show a library of models (spec/mlx.md 4.6, spec/training.md 1.7).
+"""
+
+import hashlib
+import json
+from importlib.metadata import version
+
+from ltx_train.config import TrainConfig
+from ltx_train.config.strategy import StreamConfig
+from ltx_train.output.facts import Facts
+
+ELSEWHERE = {"output_dir", "hub", "wandb"}  # where results go, not what they are
+LICENSE = "LTX-2 Community License"
+
+
+def file_metadata(config: TrainConfig, facts: Facts, *, step: int) -> dict[str, str]:
+    """The metadata of a step's file. What is not known, or has its usual value, is left out."""
+    about = {
+        "format": "pt",
+        "trainer": f"ltx-mlx {version('ltx-mlx')}",
+        "steps": str(step),
+        "base_model_version": facts.base_version,
+        "base_model_file": facts.base_file,
+        "base_model_variant": facts.variant,
+        "trigger": facts.trigger,
+        "config_hash": config_hash(config),
+        "dataset_hash": facts.data_hash,
+        "ss_base_model_version": facts.base_version,
+        "ss_steps": str(step),
+        **_reference_factors(facts),
+        **_strategy(config),
+        **_model_spec(config, facts, step=step),
+    }
+    if config.lora is not None:
+        rank, alpha = str(config.lora.rank), f"{config.lora.alpha:g}"
+        about |= {"rank": rank, "alpha": alpha}
+        about |= {"target_modules": ",".join(config.lora.target_modules)}
+        # kohya's readers multiply by alpha / dim only where the file has an alpha tensor.
+        about |= {"ss_network_dim": rank, "ss_network_alpha": rank}
+        about["ss_network_module"] = "networks.lora"
+    return {key: value for key, value in about.items() if value is not None}
+
+
+def config_hash(config: TrainConfig) -> str:
+    """Sixteen hex digits of all that a result depends on; not of where it goes."""
+    data = config.model_dump(mode="json", exclude=ELSEWHERE)
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def title_of(config: TrainConfig) -> str:
+    """What a result is called: as on the hub, else as the run's folder."""
+    return (config.hub.hub_model_id or config.output.resolve().name).rsplit("/", 1)[-1]
+
+
+def streams_of(config: TrainConfig) -> dict[str, StreamConfig]:
+    """The streams that a run has, by name."""
+    both = {"video": config.training_strategy.video, "audio": config.training_strategy.audio}
+    return {name: stream for name, stream in both.items() if stream is not None}
+
+
+def conditions_of(config: TrainConfig) -> list[str]:
+    """The conditions of a run, each with how often it is there: "video first_frame 0.5"."""
+    return [
+        f"{name} {condition.type} {condition.probability:g}"
+        for name, stream in streams_of(config).items()
+        for condition in stream.conditions
+    ]
+
+
+def _reference_factors(facts: Facts) -> dict[str, str]:
+    """What generation has to know of references; nothing where they are as large as the clip."""
+    spatial, temporal = facts.reference
+    about = {}
+    if spatial != 1:
+        names = ("reference_downscale_factor", "reference_spatial_scale_factor")
+        about |= dict.fromkeys(names, str(spatial))
+    if temporal != 1:
+        about["reference_temporal_scale_factor"] = str(temporal)
+    return about
+
+
+def _strategy(config: TrainConfig) -> dict[str, str | None]:
+    streams = streams_of(config)
+    given = [name for name, stream in streams.items() if not stream.is_generated]
+    return {
+        "trained_streams": ", ".join(name for name in streams if name not in given),
+        "given_streams": ", ".join(given) or None,
+        "trained_conditions": ", ".join(conditions_of(config)) or None,
+    }
+
+
+def _model_spec(config: TrainConfig, facts: Facts, *, step: int) -> dict[str, str | None]:
+    """Without its date: the same run is to make the same bytes."""
+    is_lora = config.lora is not None
+    about = {
+        "sai_model_spec": "1.0.1",
+        "architecture": "LTX2/lora" if is_lora else "LTX2",
+        "implementation": "https://github.com/Lightricks/LTX-2",
+        "title": title_of(config),
+        "description": f"{'LoRA' if is_lora else 'Fine-tune'} of {facts.base_file}, step {step}",
+        "trigger_phrase": facts.trigger,
+        "license": LICENSE,
+        "resolution": facts.resolution,
+    }
+    return {f"modelspec.{key}": value for key, value in about.items()}

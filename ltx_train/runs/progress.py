@@ -1,0 +1,43 @@
+"""A line now and then on how a run goes."""
+
+from collections.abc import Callable
+
+from ltx_train.trainer import StepMetrics
+
+MOST_LINES = 100  # of a run
+FEWEST_STEPS = 10  # between two lines: the loss of one step says more of its noise level
+
+
+class Progress:
+    """Collects the losses of steps, and says their mean, the pace and what is left."""
+
+    def __init__(self, say: Callable[[str], None], *, steps: int, every_step: bool):
+        self._say, self._steps = say, steps
+        self._every = 1 if every_step else max(FEWEST_STEPS, steps // MOST_LINES)
+        self._losses: list[float] = []
+        self._seconds: list[float] = []
+
+    def add(self, metrics: StepMetrics, *, memory_peak: int) -> None:
+        """Take up a step; ``memory_peak`` is in bytes."""
+        self._losses.append(metrics.loss)
+        self._seconds.append(metrics.seconds)
+        if len(self._losses) < self._every and metrics.step < self._steps:
+            return
+        mean = sum(self._losses) / len(self._losses)
+        pace = sum(self._seconds) / len(self._seconds)
+        left = duration((self._steps - metrics.step) * pace)
+        of = f"mean of {len(self._losses)} steps, " if len(self._losses) > 1 else ""
+        self._say(
+            f"step {metrics.step}/{self._steps}: loss {mean:.4f} ({of}rate "
+            f"{metrics.learning_rate:.2e}), {pace:.2f} s a step, {left} left, "
+            f"peak {memory_peak / 1e9:.2f} GB"
+        )
+        self._losses, self._seconds = [], []
+
+
+def duration(seconds: float) -> str:
+    """As people say it: 45 s, 12 min, 3 h 20 min."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
