@@ -9,12 +9,14 @@ MXFP8_GROUP_SIZE = 32  # the only one that this format has
 LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "net.0.proj", "net.2")
 
 
-def quantize(model: nn.Module, bits: int, *, mode: str = "affine") -> int:
+def quantize(
+    model: nn.Module, bits: int, *, mode: str = "affine", evaluate: bool = True
+) -> int:
     """Quantise the attention and feed-forward layers of every block; return how many.
 
     AdaLN, gates, norms, tables and the projections at both ends stay as they are, and so do layers
-    whose width is not a multiple of the group. Weights are evaluated one layer after the other.
-    ``mode`` is "affine", or "mxfp8" with 8 bits.
+    whose width is not a multiple of the group. Weights are evaluated one layer after the other,
+    unless only their shapes are wanted. ``mode`` is "affine", or "mxfp8" with 8 bits.
     """
     count = 0
     group_size = MXFP8_GROUP_SIZE if mode == "mxfp8" else GROUP_SIZES[bits]
@@ -31,7 +33,7 @@ def quantize(model: nn.Module, bits: int, *, mode: str = "affine") -> int:
         return fits
 
     nn.quantize(model, group_size=group_size, bits=bits, mode=mode, class_predicate=chosen)
-    for layer in model.modules():
+    for layer in model.modules() if evaluate else ():
         if isinstance(layer, nn.QuantizedLinear):
             mx.eval(layer.parameters())
     return count

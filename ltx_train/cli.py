@@ -56,6 +56,12 @@ def _add_shortcuts(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--pipeline", choices=("dev", "distilled"), help="which base: model.allow_distilled"
     )
+    group.add_argument(
+        "--allow-unknown-config",
+        action="append",
+        metavar="KEY",
+        help="pass over this key of the checkpoint's configuration; repeatable",
+    )
     group.add_argument("--training-mode", choices=("lora", "full"), help="model.training_mode")
     group.add_argument("--strategy", choices=STRATEGIES, help="training_strategy")
     group.add_argument("--data-root", metavar="DIR", help="data.preprocessed_data_root")
@@ -92,14 +98,27 @@ def _train(args: argparse.Namespace) -> None:
     how = {
         name: given.pop(name) for name in ("resume", "force", "dry_run", "debug") if name in given
     }
-    config, notes = read_run(path, overrides, shortcuts=given, debug=args.debug)
+    debug, dry_run = args.debug, args.dry_run
+    config, notes = read_run(path, overrides, shortcuts=given, debug=debug)
     for note in notes:
-        print(note, file=sys.stderr, flush=True)
+        _say_aside(note)
     start()
 
     from ltx_infer.progress import StageLines
     from ltx_train.run import train_lora
 
     with StageLines() as report:
-        made = train_lora(config, report=report, **how)
-    print(f"{made.adapter}: {made.num_modules} layers, last loss {made.loss:.4f}")
+        say = _say if dry_run else _say_aside
+        made = train_lora(config, report=report, say=say, notes=notes, **how)
+    if made is not None:
+        _say(f"{made.adapter}: {made.num_modules} layers, last loss {made.loss:.4f}")
+
+
+def _say(line: str) -> None:
+    """Names may have letters that the terminal lacks."""
+    encoding = sys.stdout.encoding or "ascii"
+    print(line.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def _say_aside(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -15,6 +15,9 @@ from ltx_train.config import TrainConfig
 from ltx_train.config.strategy import StrategyConfig
 from ltx_train.step import Step, TrainState, make_step, new_state
 
+# How a stream's modules are prefixed, and the attention that writes to it.
+ENDS = {"video": ("", "audio_to_video_attn"), "audio": ("audio_", "video_to_audio_attn")}
+
 
 class Trainable(NamedTuple):
     """A model with its trainable weights set, and the layers that have an adapter, by path."""
@@ -39,16 +42,33 @@ def load_trainable(checkpoint: Checkpoint, config: TrainConfig) -> Trainable:
     dtype = mx.float32 if single else compute_dtype()
     model = load_transformer(checkpoint, dtype=dtype, streams=run_streams(config.training_strategy))
     if (bits := config.acceleration.bits) is not None:
-        quantize(model, bits, mode=config.acceleration.mode)
+        mode, evaluate = config.acceleration.mode, not checkpoint.header_only
+        quantize(model, bits, mode=mode, evaluate=evaluate)
     model.recompute(config.optimization.enable_gradient_checkpointing)
     lora = config.lora
     if config.model.training_mode == "full" or lora is None:
         model.unfreeze()
+        _freeze_unused(model, config.training_strategy)
         return Trainable(model, [])
     mx.random.seed(config.seed)
     targets = lora.target_modules
     modules = add_trainable(model, rank=lora.rank, alpha=lora.alpha, target_modules=targets)
     return Trainable(model, modules)
+
+
+def _freeze_unused(model: Transformer, strategy: StrategyConfig) -> None:
+    """Freeze what reaches no loss: a given stream's way from what the other reads last to its end.
+
+    Weight decay would else wear away what nothing teaches.
+    """
+    last = model.transformer_blocks[-1]
+    present = {"video": strategy.video, "audio": strategy.audio}
+    for name, (at, into) in ENDS.items():
+        stream = present[name]
+        if stream is not None and not stream.is_generated:
+            model.freeze(recurse=False, keys=f"{at}scale_shift_table")
+            for module in (model[f"{at}proj_out"], last[f"{at}ff"], last[into]):
+                module.freeze()
 
 
 def start(model: Transformer, config: TrainConfig) -> tuple[Step, TrainState]:

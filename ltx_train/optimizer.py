@@ -1,22 +1,23 @@
 """AdamW as PyTorch computes it, clipping by the global norm, and an average over the steps.
 
-Functions of tensors by name, without state of their own, so that a step can be compiled and what
-it changes be written to a file as it is.
+Functions without state of their own, so that a step can be compiled and what it changes be
+written to a file as it is.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
 import mlx.core as mx
 
 Tensors = dict[str, mx.array]
+Pair = tuple[mx.array, mx.array]
 BETA_1, BETA_2, EPS, WEIGHT_DECAY = 0.9, 0.999, 1e-8, 0.01
 CLIP_EPS = 1e-6  # PyTorch's, so that the norm after clipping is a little below the limit
 
 
-RUN = 1 << 24  # values that are joined for one operation, at most
+MOST_RUNS, LEAST_RUN = 32, 1 << 16  # about as many joined arrays, of so many values at least
 
 
 class Moments(NamedTuple):
@@ -31,77 +32,80 @@ def new_moments(parameters: Mapping[str, mx.array]) -> Moments:
     return Moments(*({name: mx.zeros_like(x) for name, x in parameters.items()} for _ in range(2)))
 
 
-def joined(tensors: Tensors) -> Tensors:
-    """The tensors end to end, in the order of their names, as vectors of at most ``RUN`` values.
+def global_norm(grads: Tensors) -> mx.array:
+    """The joint norm () of all gradients."""
+    squares = [grads[name].square().sum() for name in sorted(grads)]
+    return mx.sqrt(mx.stack(squares).sum())
 
-    An adapter has a thousand small tensors, and what an update does to each would take longer to
-    start than to do. A larger tensor is a vector of its own.
+
+def clip_factor(norm: mx.array, max_norm: float) -> mx.array:
+    """What gradients of a norm () are multiplied by, so that it is at most ``max_norm``."""
+    return mx.minimum(max_norm / (norm + CLIP_EPS), 1)
+
+
+def in_runs(
+    change: Callable[[Sequence[mx.array]], Sequence[mx.array]], groups: Sequence[Tensors]
+) -> list[Tensors]:
+    """Change tensors of the same names and shapes, joined along their first axis into a few.
+
+    ``change`` takes one array of each group, and gives some of its shape. An adapter has a thousand
+    small tensors, and what is done to each would take longer to start than to do. One run waits for
+    the one before, so that not all need room at once besides their results.
     """
-    return {
-        str(number): mx.concatenate([tensors[name].reshape(-1) for name in names])
-        for number, names in enumerate(_runs(tensors))
-    }
-
-
-def parted(vectors: Tensors, like: Tensors) -> Tensors:
-    """What ``joined`` made of tensors of the names and shapes of ``like``, as these again."""
-    tensors: Tensors = {}
-    for vector, names in zip(vectors.values(), _runs(like), strict=True):
-        ends = list(accumulate(like[name].size for name in names))
-        parts = mx.split(vector, ends[:-1])
-        tensors |= {n: part.reshape(like[n].shape) for n, part in zip(names, parts, strict=True)}
-    return tensors
+    like, before = groups[0], []
+    results: list[Tensors] = []
+    for names in _runs(like):
+        given = [group[name] for group in groups for name in names]
+        given = mx.depends(given, before) if before else given
+        count = len(names)
+        joined = [mx.concatenate(given[i : i + count]) for i in range(0, len(given), count)]
+        before = list(change(joined))
+        results = results or [{} for _ in before]
+        ends = list(accumulate(len(like[name]) for name in names))[:-1]
+        for result, changed in zip(results, before, strict=True):
+            result |= zip(names, mx.split(changed, ends), strict=True)
+    return results
 
 
 def _runs(tensors: Tensors) -> list[list[str]]:
+    """Names of what fits together but for the first axis, in an order that is always the same."""
+    length = max(LEAST_RUN, sum(x.size for x in tensors.values()) // MOST_RUNS)
     runs: list[list[str]] = []
-    size = RUN
-    for name in sorted(tensors):
-        size += tensors[name].size
-        if size > RUN:
+    size, width = 0, None
+    for name in sorted(tensors, key=lambda name: (tensors[name].shape[1:], name)):
+        x = tensors[name]
+        size += x.size
+        if x.shape[1:] != width or size > length:
             runs.append([])
-            size = tensors[name].size
+            size, width = x.size, x.shape[1:]
         runs[-1].append(name)
     return runs
 
 
-def clip(grads: Tensors, max_norm: float) -> tuple[Tensors, mx.array]:
-    """Gradients with a joint norm of at most ``max_norm``, and the norm () that they had."""
-    norm = mx.sqrt(mx.stack([grad.square().sum() for grad in grads.values()]).sum())
-    factor = mx.minimum(max_norm / (norm + CLIP_EPS), 1)
-    return {name: grad * factor for name, grad in grads.items()}, norm
-
-
 def adamw(
-    parameters: Tensors, grads: Tensors, moments: Moments, *, updates: mx.array, rate: mx.array
-) -> tuple[Tensors, Moments]:
-    """One update; ``updates`` () counts it, from 1, and ``rate`` () is its learning rate.
+    x: mx.array, grad: mx.array, moments: Pair, *, updates: mx.array, rate: mx.array
+) -> tuple[mx.array, Pair]:
+    """One update of x; ``updates`` () counts it, from 1, and ``rate`` () is its learning rate.
 
-    p <- p (1 - rate decay) - rate m / (1 - b1^n) / (sqrt(v / (1 - b2^n)) + eps)
+    x <- x (1 - rate decay) - rate m / (1 - b1^n) / (sqrt(v / (1 - b2^n)) + eps)
     """
-    first = {n: BETA_1 * moments.first[n] + (1 - BETA_1) * grad for n, grad in grads.items()}
-    second = {
-        n: BETA_2 * moments.second[n] + (1 - BETA_2) * grad.square() for n, grad in grads.items()
-    }
+    first = BETA_1 * moments[0] + (1 - BETA_1) * grad
+    second = BETA_2 * moments[1] + (1 - BETA_2) * grad.square()
     count = updates.astype(mx.float32)
     step = rate / _one_minus_power(BETA_1, count)
     root = mx.rsqrt(_one_minus_power(BETA_2, count))
-    keep = 1 - rate * WEIGHT_DECAY
-    new = {
-        n: x * keep - step * first[n] / (mx.sqrt(second[n]) * root + EPS)
-        for n, x in parameters.items()
-    }
-    return new, Moments(first, second)
+    quotient = first / (mx.sqrt(second) * root + EPS)
+    return x * (1 - rate * WEIGHT_DECAY) - step * quotient, (first, second)
 
 
-def average(before: Tensors, parameters: Tensors, *, decay: float, updates: mx.array) -> Tensors:
+def average(before: mx.array, x: mx.array, *, decay: float, updates: mx.array) -> mx.array:
     """The exponential moving average after update number ``updates`` (), from 1.
 
     It starts with a shorter memory, as (1 + n) / (10 + n), so that the first steps fade.
     """
     count = updates.astype(mx.float32)
     keep = mx.minimum(decay, (1 + count) / (10 + count))
-    return {name: x + keep * (before[name] - x) for name, x in parameters.items()}
+    return x + keep * (before - x)
 
 
 def _one_minus_power(base: float, count: mx.array) -> mx.array:

@@ -1,136 +1,288 @@
-"""From a TrainConfig to a finished run: model, data, adapter, files."""
+"""From a TrainConfig to a finished run: what is checked, loaded, trained, validated and saved."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import NamedTuple
 
 import mlx.core as mx
-import yaml
 
-from ltx_infer.hub import find_model
-from ltx_models.audio_vae import AudioVAEConfig
-from ltx_models.checkpoint import Checkpoint, open_checkpoint
+from ltx_infer.progress import Report
+from ltx_models.checkpoint import open_checkpoint
 from ltx_models.device import compute_dtype
 from ltx_models.errors import UserError
-from ltx_models.files import check_writable, write_text
-from ltx_models.lora.adapters import save_lora
-from ltx_models.text_encoder import connect
-from ltx_models.transformer.config import TransformerConfig
-from ltx_models.video_vae import VideoVAEConfig
+from ltx_models.files import write_text
+from ltx_models.lora.adapters import load_trainable as load_adapter
+from ltx_models.lora.files import read_lora
+from ltx_models.transformer.model import Transformer
 from ltx_train.config import TrainConfig
-from ltx_train.data.batches import Contexts, Scales, data_folders, make_batches
-from ltx_train.data.dataset import Dataset, open_dataset, version_text
-from ltx_train.data.layout import EMPTY_PROMPT
-from ltx_train.data.order import check_batches
-from ltx_train.data.samples import Sample, read_features
-from ltx_train.model import load_trainable, start
-from ltx_train.trainer import check_targets, feed, is_first_update, to_json, train
+from ltx_train.data.batches import Contexts, make_batches
+from ltx_train.model import load_trainable, run_streams, start
+from ltx_train.output.hub import push, token_note
+from ltx_train.output.layout import CONFIG, METRICS, made_samples, weight_files
+from ltx_train.output.wandb_log import WandbLog, open_wandb
+from ltx_train.report import metrics
+from ltx_train.report.training import write_report
+from ltx_train.runs.contexts import make_contexts
+from ltx_train.runs.describe import describe
+from ltx_train.runs.files import best_step, save
+from ltx_train.runs.prepare import Job, prepare
+from ltx_train.runs.progress import Progress
+from ltx_train.runs.resume import cut_back
+from ltx_train.runs.state import RunFacts, config_text, read_state
+from ltx_train.runs.stop import Stop, stop_requests
+from ltx_train.step import Step, TrainState, installer
+from ltx_train.trainer import (
+    StepMetrics,
+    check_targets,
+    feed,
+    is_first_update,
+    train,
+)
+from ltx_train.validation.clips import make_clips, saved_weights
+from ltx_train.validation.heldout import heldout_loss
+from ltx_train.validation.prepare import Validation, prepare_validation
+from ltx_train.validation.samples import is_due
 
-Report = Callable[[str, int, int], None]  # what is done, how many steps of it are, of how many
-NO_CAPTION = ""  # no sample is called so
-CONFIG_NAME, METRICS_NAME, CHECKPOINTS = "training_config.yaml", "metrics.jsonl", "checkpoints"
+Say = Callable[[str], None]
 
 
 class Finished(NamedTuple):
-    """What a run left: the adapter, how many layers it changes, and the last step's loss."""
+    """What a run left: the weights, how many layers have an adapter, and the last step's loss."""
 
     adapter: Path
     num_modules: int
     loss: float
 
 
-def train_lora(config: TrainConfig, *, report: Report) -> Finished:
-    """Train an adapter and write it to ``output_dir``, with the configuration and a log.
+@dataclass
+class _Live:
+    """A run in memory."""
 
-    Raises UserError for what cannot be trained, before anything is written, and when the loss
-    leaves what is finite; the log then ends with the step before.
+    job: Job
+    model: Transformer
+    step: Step
+    state: TrainState
+    contexts: Contexts
+    validation: Validation
+    record: WandbLog | None
+    notes: Sequence[str]  # for the report
+    report: Report
+    say: Say
+    done: int = 0  # steps
+    saved: int = 0  # the step of the last save
+    is_validated: bool = True  # after ``done`` steps, if that was due
+
+
+def train_lora(
+    config: TrainConfig,
+    *,
+    report: Report,
+    say: Say,
+    resume: bool = False,
+    force: bool = False,
+    dry_run: bool = False,
+    debug: bool = False,
+    notes: Sequence[str] = (),
+) -> Finished | None:
+    """Train what a configuration says into its ``output_dir``; None after a dry run.
+
+    ``resume`` goes on with the run in that folder, with ``force`` even where the configuration has
+    changed. ``notes`` are what there is to say of the configuration. Raises UserError for what
+    cannot be trained, before anything is written; and KeyboardInterrupt with a signal's number
+    when it came and the run was saved.
     """
-    _check_output(config.output)
-    checkpoint = open_checkpoint(find_model(config.model.model_path, variant="dev").checkpoint)
-    dataset = open_dataset(config.data_root, data_folders(config.training_strategy))
-    check_batches(dataset.samples, batch_size=config.optimization.batch_size)
-    _check_samples(dataset.samples, checkpoint)
-    model, modules = load_trainable(checkpoint, config)
-    contexts = _contexts(checkpoint, dataset, config, report)
-    scales = Scales(
-        checkpoint.section("vae", VideoVAEConfig).scale,
-        checkpoint.section("audio_vae", AudioVAEConfig).scale,
+    with ExitStack() as stack:
+        job = prepare(config, stack, resume=resume, force=force, report=report)
+        for line in (*describe(job, every_module=debug), *job.notes, token_note(config)):
+            if line:
+                say(line)
+        if dry_run:
+            return None
+        live = _load(job, notes=[*notes, *job.notes], report=report, say=say)
+        with stop_requests(say) as stop:
+            _train(live, stop, every_step=debug)
+        return _finish(live)
+
+
+def _load(job: Job, *, notes: Sequence[str], report: Report, say: Say) -> _Live:
+    """Everything into memory, the large and passing first; then the run's folder is begun."""
+    config, origin = job.config, job.start.origin
+    streams = run_streams(config.training_strategy)
+    dtype = compute_dtype()
+    validation = prepare_validation(config, job.checkpoint, job.files, dtype=dtype)
+    contexts = make_contexts(job.checkpoint, job.captions, streams, report=report)
+    model, state, step = _load_model(job)
+    if origin is None:
+        cut_back(config.output, -1)
+    else:
+        state = read_state(origin.path, state)
+        installer(model)(state.parameters)
+        cut_back(config.output, origin.facts.step)
+    write_text(config.output / CONFIG, config_text(config))
+    return _Live(
+        job=job,
+        model=model,
+        step=step,
+        state=state,
+        contexts=contexts,
+        validation=validation,
+        record=open_wandb(config, run_id=origin and origin.facts.wandb_id, say=say),
+        notes=[*notes, *validation.notes],
+        report=report,
+        say=say,
+        done=origin.facts.step if origin else 0,
+        saved=origin.facts.step if origin else 0,
+        is_validated=origin is not None and origin.facts.is_validated,
     )
-    batches = make_batches(dataset, contexts, config, scales=scales)
-    dropout = config.lora.dropout if config.lora else 0.0
-    given = feed(model, batches, seed=config.seed, dropout=dropout)
+
+
+def _load_model(job: Job) -> tuple[Transformer, TrainState, Step]:
+    config, weights = job.config, job.start.weights
+    base = job.checkpoint
+    if weights is not None and config.lora is None:
+        base = open_checkpoint(weights, allow_unknown=config.model.allow_unknown_config)
+    model, _ = load_trainable(base, config)
+    if weights is not None and config.lora is not None:
+        load_adapter(model, read_lora(weights))
+    # Now, as a compiled step would else read the weights from the disk each time.
+    mx.eval(model.parameters())
     step, state = start(model, config)
-
-    settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    write_text(config.output / CONFIG_NAME, settings)
-    steps, loss = config.optimization.steps, 0.0
-    rates = config.optimization.learning_rates()
-    accumulation = config.optimization.gradient_accumulation_steps
-    report("training", 0, steps)
-    with (config.output / METRICS_NAME).open("w") as log:
-        for new, metrics in train(step, state, given, rates, accumulation=accumulation):
-            loss = metrics.loss
-            log.write(f"{to_json(metrics)}\n")
-            log.flush()
-            report("training", metrics.step, steps)
-            if config.lora is not None and is_first_update(new, metrics):
-                check_targets(new, config.lora.target_modules)
-    adapter = config.output / CHECKPOINTS / f"lora_weights_step_{steps:05}.safetensors"
-    adapter.parent.mkdir(exist_ok=True)
-    about = {"base_model_version": version_text(checkpoint), "steps": str(steps)}
-    save_lora(model, adapter, metadata=about)
-    return Finished(adapter, len(modules), loss)
+    return model, state, step
 
 
-def _check_output(folder: Path) -> None:
-    """Raise UserError unless a new run can be written there."""
-    if any((folder / name).exists() for name in (CONFIG_NAME, METRICS_NAME, CHECKPOINTS)):
-        raise UserError(f"output_dir {folder}: there is a run in it already; name another folder")
-    check_writable(folder, name="output_dir")
+def _train(live: _Live, stop: Stop, *, every_step: bool) -> None:
+    """All steps that are left, with their validations and saves."""
+    config = live.job.config
+    steps = config.optimization.steps
+    progress = Progress(live.say, steps=steps, every_step=every_step)
+    try:
+        _validate(live, stop)
+        live.report("training", live.done, steps)
+        for metrics_ in _steps(live):
+            _log(live, metrics_, progress)
+            improved = _validate(live, stop)
+            interval = config.checkpoints.interval
+            if live.done == steps or improved or (interval and live.done % interval == 0):
+                _save(live)
+            stop.raise_if_asked()
+    except (UserError, KeyboardInterrupt) as error:
+        if live.done > live.saved and int(live.state.updates):
+            _save(live)
+            error.add_note(f"saved at step {live.done} in {config.output}; --resume goes on")
+        raise
 
 
-def _check_samples(samples: Sequence[Sample], checkpoint: Checkpoint) -> None:
-    """Raise UserError unless the samples were made for this model."""
-    config = checkpoint.section("transformer", TransformerConfig)
-    version = version_text(checkpoint)
-    dims = (config.connector.dim, config.audio_connector.dim)
-    for sample in samples:
-        for file in (sample.latents, sample.conditions):
-            if (made_for := file.metadata.get("model_version", version)) != version:
-                raise UserError(
-                    f"{file.path}: made for model version {made_for}, but {checkpoint.path.name} "
-                    f"is {version}.\nRun ltx-precompute with this model"
-                )
-        if sample.shape[0] != config.in_channels:
-            raise UserError(
-                f"{sample.latents.path}: latents of {sample.shape[0]} channels; "
-                f"{checkpoint.path.name} takes {config.in_channels}"
+def _steps(live: _Live) -> Iterator[StepMetrics]:
+    """Train on from where the run is; after each step the run has its state."""
+    job, optimization = live.job, live.job.config.optimization
+    accumulation = optimization.gradient_accumulation_steps
+    first = live.done * accumulation
+    batches = make_batches(job.dataset, live.contexts, job.config, scales=job.scales, start=first)
+    dropout = job.config.lora.dropout if job.config.lora else 0.0
+    given = feed(live.model, batches, seed=job.config.seed, dropout=dropout, start=first)
+    rates = optimization.learning_rates()
+    steps = train(live.step, live.state, given, rates, accumulation=accumulation, done=live.done)
+    for state, found in steps:
+        live.state, live.done, live.is_validated = state, found.step, False
+        yield found
+
+
+def _log(live: _Live, found: StepMetrics, progress: Progress) -> None:
+    config = live.job.config
+    peak = mx.get_peak_memory()
+    row = metrics.step_row(found, memory_active=mx.get_active_memory(), memory_peak=peak)
+    mx.reset_peak_memory()
+    _record(live, row)
+    live.report("training", found.step, config.optimization.steps)
+    progress.add(found, memory_peak=peak)
+    if config.lora is not None and is_first_update(live.state, found):
+        unreached = check_targets(live.state, config.lora.target_modules)
+        if unreached:
+            live.say(
+                f"{len(unreached)} of {len(live.job.modules)} layers get no gradient, as what they "
+                f"compute reaches no loss: {unreached[0]}, ..."
             )
-        if sample.feature_dims != dims:
-            raise UserError(
-                f"{sample.conditions.path}: text features of {sample.feature_dims} channels; "
-                f"{checkpoint.path.name} takes {dims}"
-            )
 
 
-def _contexts(
-    checkpoint: Checkpoint, dataset: Dataset, config: TrainConfig, report: Report
-) -> Contexts:
-    """What the transformer is told of each sample, and of none."""
-    report("text", 0, 1)
-    strategy = config.training_strategy
-    files = {sample.name: sample.conditions for sample in dataset.samples}
-    if strategy.caption_dropout:
-        if dataset.empty_prompt is None:
-            raise UserError(
-                "training_strategy.caption_dropout: the data have no text features of the empty "
-                f"prompt ({EMPTY_PROMPT}).\nRun ltx-precompute again; it makes what is missing"
+def _validate(live: _Live, stop: Stop) -> bool:
+    """The validation after the steps done, if one is due; whether its loss is the lowest so far."""
+    job, config = live.job, live.job.config
+    if live.is_validated or not is_due(config.validation, live.done):
+        live.is_validated = True
+        return False
+    start = perf_counter()
+
+    def report(stage: str, done: int, total: int) -> None:
+        stop.raise_if_asked()
+        live.report(stage, done, total)
+
+    losses: dict[str, float] = {}
+    faults: list[str] = []
+    with saved_weights(live.model, live.state):
+        if job.held:
+            losses = heldout_loss(
+                live.model, job.held, job.dataset, live.contexts, config, scales=job.scales
             )
-        files[NO_CAPTION] = dataset.empty_prompt
-    features = [read_features(file) for file in files.values()]
-    with_sound = strategy.audio is not None
-    connected = connect(checkpoint, features, audio=with_sound, dtype=compute_dtype())
-    mx.clear_cache()
-    report("text", 1, 1)
-    by_name = dict(zip(files, connected, strict=True))
-    return lambda sample: by_name[NO_CAPTION if sample is None else sample.name]
+            live.say(f"step {live.done}: validation loss {losses['loss']:.4f}")
+        if live.validation.samples:
+            faults = _make_clips(live, report)
+    seconds = perf_counter() - start
+    row = metrics.validation_row(step=live.done, losses=losses, seconds=seconds, faults=faults)
+    _record(live, row)
+    live.is_validated = True
+    _write_report(live)
+    return config.checkpoints.best and live.done > 0 and best_step(config.output) == live.done
+
+
+def _make_clips(live: _Live, report: Report) -> list[str]:
+    """Make the clips; what is wrong with them, a line each."""
+    output, step = live.job.config.output, live.done
+    clips = make_clips(live.model, live.validation, output, step, report=report)
+    faults = [f"{made.prompt!r}: {fault}" for made in clips for fault in made.faults]
+    for fault in faults:
+        live.say(f"step {step}: {fault}")
+    if live.record is not None and live.job.config.wandb.log_validation_videos:
+        new = [one for one in made_samples(output) if one.step == step]
+        live.record.samples(new, [sample.plan.sample.prompt for sample in live.validation.samples])
+    return faults
+
+
+def _record(live: _Live, row: metrics.Row) -> None:
+    metrics.append(live.job.config.output / METRICS, row)
+    if live.record is not None:
+        live.record.row(row)
+
+
+def _save(live: _Live) -> None:
+    job = live.job
+    origin = job.start.origin
+    facts = RunFacts(
+        step=live.done,
+        is_validated=live.is_validated,
+        base_hash=job.base_hash,
+        data_hash=job.facts.data_hash,
+        wandb_id=live.record.id if live.record else origin and origin.facts.wandb_id,
+    )
+    save(job, live.model, live.state, facts)
+    live.saved = live.done
+    _write_report(live)
+
+
+def _write_report(live: _Live) -> None:
+    config = live.job.config
+    write_report(config.output, config=config, facts=live.job.facts, notes=live.notes)
+
+
+def _finish(live: _Live) -> Finished:
+    config = live.job.config
+    _write_report(live)
+    if live.record is not None:
+        live.record.close()
+    step, weights = weight_files(config.output)[-1]
+    if config.hub.push_to_hub:
+        live.say(push(config, live.job.facts, step=step, weights=weights))
+    rows = metrics.read(config.output / METRICS).steps
+    return Finished(weights, len(live.job.modules), rows[-1]["loss"])

@@ -5,7 +5,6 @@ be taken up from there.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import NamedTuple, cast
 
 import mlx.core as mx
@@ -16,7 +15,16 @@ from ltx_models.lora.linear import Dropout, lora_layers
 from ltx_models.transformer.block import StreamName
 from ltx_models.transformer.model import Transformer
 from ltx_train.loss import Inputs, mean_loss, sample_losses
-from ltx_train.optimizer import Moments, Tensors, adamw, average, clip, joined, new_moments, parted
+from ltx_train.optimizer import (
+    Moments,
+    Tensors,
+    adamw,
+    average,
+    clip_factor,
+    global_norm,
+    in_runs,
+    new_moments,
+)
 
 StreamLosses = dict[StreamName, mx.array]  # (B,) each
 
@@ -129,18 +137,14 @@ def make_step(
 
     def finish(state: TrainState, batch: MicroBatch, total: _Total | None, rate, count):
         losses, total = add(state.parameters, batch, total)
-        loss = total.loss / count
-        grads = {name: grad / count for name, grad in joined(total.grads).items()}
-        grads, norm = clip(grads, max_grad_norm)
-        before = _each(joined, state)
-        new = _updated(before, grads, rate=rate, ema_decay=ema_decay)
-        skipped = before._replace(skipped_in_a_row=state.skipped_in_a_row + 1)
+        loss, norm = total.loss / count, global_norm(total.grads) / count
         fine = mx.isfinite(loss) & mx.isfinite(norm)
-        chosen = tree_map(partial(mx.where, fine), new, skipped)
-        state = _each(partial(parted, like=state.parameters), chosen)
+        grads = clip_factor(norm, max_grad_norm) / count, total.grads
+        state = _updated(state, grads, fine=fine, rate=rate, ema_decay=ema_decay)
         return state, losses, (loss, norm, *_health(state.parameters))
 
     if compiled:
+        mx.eval(model.parameters())  # else their reading is a part of what is compiled
         add, finish = mx.compile(add), mx.compile(finish)
     install = installer(model)
 
@@ -164,24 +168,35 @@ def _trainable(model: nn.Module) -> Tensors:
     return cast(Tensors, tree_flatten(model.trainable_parameters(), destination={}))
 
 
-def _each(change: Callable[[Tensors], Tensors], state: TrainState) -> TrainState:
-    """The state with its tensors changed, as those that are there."""
-    return state._replace(
-        parameters=change(state.parameters),
-        moments=Moments(*map(change, state.moments)),
-        average=change(state.average) if state.average else {},
-    )
-
-
 def _updated(
-    state: TrainState, grads: Tensors, *, rate: mx.array, ema_decay: float | None
+    state: TrainState,
+    grads: tuple[mx.array, Tensors],
+    *,
+    fine: mx.array,
+    rate: mx.array,
+    ema_decay: float | None,
 ) -> TrainState:
+    """The state after an update by gradients times a factor, or as it was unless all is fine."""
+    factor, by_name = grads
     updates = state.updates + 1
-    parameters, moments = adamw(state.parameters, grads, state.moments, updates=updates, rate=rate)
-    kept = state.average
-    if ema_decay is not None:
-        kept = average(kept, parameters, decay=ema_decay, updates=updates)
-    return TrainState(parameters, moments, kept, updates, mx.zeros_like(state.skipped_in_a_row))
+
+    def change(given: Sequence[mx.array]) -> list[mx.array]:
+        grad, x, first, second, *kept = given
+        new, moments = adamw(x, factor * grad, (first, second), updates=updates, rate=rate)
+        after = [new, *moments]
+        if ema_decay is not None:
+            after.append(average(kept[0], new, decay=ema_decay, updates=updates))
+        return [mx.where(fine, y, before) for y, before in zip(after, given[1:], strict=True)]
+
+    groups = [by_name, state.parameters, *state.moments, *([state.average] if ema_decay else [])]
+    parameters, first, second, *kept = in_runs(change, groups)
+    return TrainState(
+        parameters=parameters,
+        moments=Moments(first, second),
+        average=kept[0] if kept else {},
+        updates=mx.where(fine, updates, state.updates),
+        skipped_in_a_row=mx.where(fine, 0, state.skipped_in_a_row + 1),
+    )
 
 
 def _health(parameters: Tensors) -> tuple[mx.array, mx.array]:

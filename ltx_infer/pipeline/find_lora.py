@@ -9,6 +9,7 @@ from ltx_models.lora.files import is_distilled
 
 CHECKPOINTS = "checkpoints"  # of a training run's folder
 STEP = re.compile(r"lora_weights_step_(\d+)")
+MODEL_STEP = re.compile(r"model_weights_step_(\d+)")
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(::.+)?")
 VERSION = re.compile(r"-(\d+(?:\.\d+)+)$")  # at the end of a file's stem
 SHOWN = 8  # files in a message
@@ -17,8 +18,9 @@ SHOWN = 8  # files in a message
 def find_lora(text: str, *, flag: str = "--lora") -> Path:
     """A file; a folder with one in it; or a training run's folder, then its newest step.
 
-    ``step_of`` says of the result which step that is. Raises UserError where there is none, or
-    more than one to choose from.
+    The newest is the last by its number, whichever step had the lowest loss. ``step_of`` says of
+    the result which step that is. Raises UserError where there is none, or more than one to choose
+    from.
     """
     path = Path(text).expanduser()
     if path.is_file():
@@ -30,6 +32,12 @@ def find_lora(text: str, *, flag: str = "--lora") -> Path:
     steps = [file for file in steps if step_of(file) is not None]
     if steps and all(file in steps for file in found):
         return max(steps, key=lambda file: step_of(file) or 0)
+    models = [(MODEL_STEP.fullmatch(file.stem), file) for file in (path / CHECKPOINTS).glob("*")]
+    if models := [(int(match[1]), file) for match, file in models if match]:
+        raise UserError(
+            f"{flag} {text}: this run trained all weights, and left no adapter.\n"
+            f"Give its model instead: --model {max(models)[1]}"
+        )
     if not found:
         raise UserError(f"{flag} {text}: no .safetensors in this folder")
     if len(found) > 1:

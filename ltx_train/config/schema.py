@@ -28,6 +28,7 @@ class ModelConfig(Section):
     training_mode: Literal["lora", "full"] = "lora"
     load_checkpoint: Name | None = None  # adapter to start from; of a folder the last step's
     allow_distilled: bool = False  # train on the distilled checkpoint, of a folder too
+    allow_unknown_config: tuple[Name, ...] = ()  # keys of the checkpoint's own to pass over
 
     @field_validator("model_path")
     @classmethod

@@ -8,6 +8,7 @@ from ltx_models.errors import UserError, reason
 
 KEYS: Mapping[str, tuple[str, str]] = {
     "pipeline": ("model", "allow_distilled"),
+    "allow_unknown_config": ("model", "allow_unknown_config"),
     "training_mode": ("model", "training_mode"),
     "data_root": ("data", "preprocessed_data_root"),
     "steps": ("optimization", "steps"),

@@ -7,7 +7,8 @@ is saved: it is what a run with one is for, and the state to resume from has the
 
 import hashlib
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,10 +58,8 @@ def write_adapter(
         save_tensors(part, tensors, about)
         save_tensors(part, tensors, {**about, HASH: f"0x{_values_hash(part)}"})
         check_same(part, tensors, name=path)
-        lora = read_lora(part)
-        fit = fit_loras(Transformer(model.config), [lora])  # lazy: makes no weight
-        if missing := sorted(lora.entries.keys() - set(fit.placed)):
-            raise UserError(f"{path}: generation finds no layer {summarise(missing, shown=SHOWN)}")
+        with _usable(part, path):  # the model is lazy: no weight is made
+            fit_loras(Transformer(model.config), [read_lora(part)])
     return path
 
 
@@ -84,9 +83,20 @@ def write_model(
     with unfinished(path) as part:
         save_tensors(part, tensors, about)
         check_same(part, tensors, name=path)
-        opened = open_checkpoint(part, allow_unknown=checkpoint.allow_unknown)
-        load_transformer(replace(opened, header_only=True), dtype=dtype)
+        with _usable(part, path):
+            opened = open_checkpoint(part, allow_unknown=checkpoint.allow_unknown)
+            load_transformer(replace(opened, header_only=True), dtype=dtype)
     return path
+
+
+@contextmanager
+def _usable(part: Path, path: Path) -> Iterator[None]:
+    """Say of the file by its real name what generation has against it."""
+    try:
+        yield
+    except UserError as error:
+        said = str(error).replace(str(part), str(path))
+        raise UserError(f"ltx-generate would not take what was trained: {said}") from None
 
 
 def check_same(path: Path, tensors: Mapping[str, mx.array], *, name: Path) -> None:

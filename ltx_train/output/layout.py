@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from ltx_infer.pipeline.find_lora import CHECKPOINTS
 
-METRICS, REPORT, SAMPLES = "metrics.jsonl", "report.html", "samples"
+CONFIG, METRICS = "training_config.yaml", "metrics.jsonl"
+REPORT, SAMPLES = "report.html", "samples"
 SAMPLE = re.compile(r"step_(\d+)_(\d+)\.(mp4|png|wav)")
 WEIGHTS = re.compile(r"(?:lora|model)_weights_step_(\d+)\.safetensors")
 

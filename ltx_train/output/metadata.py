@@ -9,6 +9,7 @@ import json
 from importlib.metadata import version
 
 from ltx_train.config import TrainConfig
+from ltx_train.config.schema import LoRAConfig
 from ltx_train.config.strategy import StreamConfig
 from ltx_train.output.facts import Facts
 
@@ -34,10 +35,9 @@ def file_metadata(config: TrainConfig, facts: Facts, *, step: int) -> dict[str, 
         **_strategy(config),
         **_model_spec(config, facts, step=step),
     }
-    if config.lora is not None:
-        rank, alpha = str(config.lora.rank), f"{config.lora.alpha:g}"
-        about |= {"rank": rank, "alpha": alpha}
-        about |= {"target_modules": ",".join(config.lora.target_modules)}
+    if (lora := lora_of(config)) is not None:
+        rank, alpha = str(lora.rank), f"{lora.alpha:g}"
+        about |= {"rank": rank, "alpha": alpha, "target_modules": ",".join(lora.target_modules)}
         # kohya's readers multiply by alpha / dim only where the file has an alpha tensor.
         about |= {"ss_network_dim": rank, "ss_network_alpha": rank}
         about["ss_network_module"] = "networks.lora"
@@ -48,6 +48,11 @@ def config_hash(config: TrainConfig) -> str:
     """Sixteen hex digits of all that a result depends on; not of where it goes."""
     data = config.model_dump(mode="json", exclude=ELSEWHERE)
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def lora_of(config: TrainConfig) -> LoRAConfig | None:
+    """The adapter of a run; None where all weights are trained, whatever else the file has."""
+    return config.lora if config.model.training_mode == "lora" else None
 
 
 def title_of(config: TrainConfig) -> str:
@@ -94,7 +99,7 @@ def _strategy(config: TrainConfig) -> dict[str, str | None]:
 
 def _model_spec(config: TrainConfig, facts: Facts, *, step: int) -> dict[str, str | None]:
     """Without its date: the same run is to make the same bytes."""
-    is_lora = config.lora is not None
+    is_lora = lora_of(config) is not None
     about = {
         "sai_model_spec": "1.0.1",
         "architecture": "LTX2/lora" if is_lora else "LTX2",

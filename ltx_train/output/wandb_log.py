@@ -1,30 +1,28 @@
 """What a run shows, at Weights & Biases too; training never depends on it.
 
 With WANDB_MODE=offline the record stays in the run's folder, for ``wandb sync``. An error of
-wandb's own, as of its service or its login, ends the record with one line; any other is ours.
+wandb's own, as of its service, its process or a login, ends the record with one line; any other is
+ours.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-import wandb
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ltx_train.config import TrainConfig
 from ltx_train.output.layout import MadeSample
 from ltx_train.report.metrics import VALIDATION, Row
 
+if TYPE_CHECKING:
+    import wandb
+
 Say = Callable[[str], None]
-MEDIA: Mapping[str, Callable[..., Any]] = {
-    ".mp4": lambda path, caption: wandb.Video(path, caption=caption, format="mp4"),
-    ".png": lambda path, caption: wandb.Image(path, caption=caption),
-    ".wav": lambda path, caption: wandb.Audio(path, caption=caption),
-}
 
 
 class WandbLog:
     """A record that is open; after an error all its functions do nothing."""
 
-    def __init__(self, run: wandb.Run, say: Say):
+    def __init__(self, run: "wandb.Run", say: Say):
         self._run: wandb.Run | None = run
         self._say = say
         self.id = run.id  # to go on with the same record
@@ -37,12 +35,9 @@ class WandbLog:
         """Record what was made at one step, each under the number of its prompt."""
         names = dict(enumerate(prompts, 1))
 
-        def log(run: wandb.Run) -> None:
+        def log(run: "wandb.Run") -> None:
             media = {
-                f"samples/{one.number}": MEDIA[one.path.suffix](
-                    str(one.path), caption=names.get(one.number, "")
-                )
-                for one in made
+                f"samples/{one.number}": _media(one.path, names.get(one.number, "")) for one in made
             }
             run.log({"step": made[0].step, **media})
 
@@ -51,15 +46,24 @@ class WandbLog:
 
     def close(self) -> None:
         """End the record; waits until what it has is written or sent."""
-        self._guarded(lambda run: run.finish())
-        self._run = None
+        import wandb  # noqa: PLC0415
 
-    def _guarded(self, call: Callable[[wandb.Run], None]) -> None:
+        self._guarded(lambda run: run.finish())
+        is_open, self._run = self._run is not None, None
+        try:
+            wandb.teardown()  # which waits; the end of a run does not wait for its last lines
+        except (wandb.Error, ConnectionError) as error:
+            if is_open:
+                self._say(_line("the end of the record may be missing", error))
+
+    def _guarded(self, call: "Callable[[wandb.Run], None]") -> None:
+        import wandb  # noqa: PLC0415
+
         if self._run is None:
             return
         try:
             call(self._run)
-        except wandb.Error as error:
+        except (wandb.Error, ConnectionError) as error:  # the other is its process's, when it dies
             self._run = None
             self._say(_line("the record ends here", error))
 
@@ -72,6 +76,8 @@ def open_wandb(config: TrainConfig, *, run_id: str | None, say: Say) -> WandbLog
     section = config.wandb
     if not section.enabled:
         return None
+    import wandb  # noqa: PLC0415
+
     try:
         run = wandb.init(
             project=section.project,
@@ -87,14 +93,24 @@ def open_wandb(config: TrainConfig, *, run_id: str | None, say: Say) -> WandbLog
         )
         # Ours, since a run that was killed goes on from an earlier step, which wandb's refuses.
         run.define_metric("*", step_metric="step")
-    except wandb.Error as error:
+    except (wandb.Error, ConnectionError) as error:
         say(_line("nothing is recorded", error))
         return None
-    say(f"wandb: {run.url or f'offline; wandb sync {run.dir}'}")
+    place = f"offline; wandb sync {Path(run.dir).parent}" if run.offline else run.url
+    say(f"wandb: {place}")
     return WandbLog(run, say)
 
 
-def _line(what: str, error: wandb.Error) -> str:
+def _media(path: Path, caption: str) -> Any:
+    import wandb  # noqa: PLC0415
+
+    if path.suffix == ".mp4":
+        return wandb.Video(str(path), caption=caption, format="mp4")
+    kind = wandb.Image if path.suffix == ".png" else wandb.Audio
+    return kind(str(path), caption=caption)
+
+
+def _line(what: str, error: Exception) -> str:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return f"wandb: {what}, and training goes on: {reason}"
 

@@ -14,6 +14,7 @@ from ltx_models.checkpoint import Checkpoint, open_checkpoint
 from ltx_models.device import compute_dtype
 from ltx_models.files import check_writable
 from ltx_models.video_vae import VideoVAEConfig, load_video_decoder, load_video_encoder
+from ltx_train.captions.caption import caption_items
 from ltx_train.data.layout import EMPTY_PROMPT, Kind, sample_path
 from ltx_train.inputs.item import Outcome
 from ltx_train.inputs.items import find_items
@@ -61,16 +62,29 @@ def precompute(config: PrecomputeConfig, *, report: Report, say: Say) -> list[Ou
     if config.dry_run:
         return sorted(outcomes)
     remove_unfinished(config.output_dir)
-    others = strangers(config.output_dir, [one.item.stem for one in seen])
-    if others:
-        say(
-            f"{config.output_dir}: {len(others)} samples of no clip of this run are left: "
-            f"{', '.join(others[:SHOWN])}{', ...' if others[SHOWN:] else ''}"
-        )
+    if others := strangers(config.output_dir, [one.item.stem for one in seen]):
+        shown = f"{', '.join(others[:SHOWN])}{', ...' if others[SHOWN:] else ''}"
+        count = f"{len(others)} of its samples"
+        say(f"{config.output_dir}: {count} are of no clip of this run and stay: {shown}")
+    if config.caption:
+        seen, rejected = _with_captions(seen, config, report)
+        outcomes += rejected
     outcomes += _encode(seen, plan, checkpoint, gemma, report)
     if config.preview:
         write_preview(config, seen, outcomes, checkpoint, report=report)
     return sorted(outcomes)
+
+
+def _with_captions(
+    seen: Sequence[Seen], config: PrecomputeConfig, report: Report
+) -> tuple[list[Seen], list[Outcome]]:
+    """The clips that have a caption now, and the outcomes of the others."""
+    items, outcomes = caption_items([one.item for one in seen], config, report=report)
+    by_name = {item.name: item for item in items}
+    captioned = [
+        one._replace(item=by_name[one.item.name]) for one in seen if one.item.name in by_name
+    ]
+    return captioned, outcomes
 
 
 def _open_model(config: PrecomputeConfig) -> tuple[Checkpoint, Path]:

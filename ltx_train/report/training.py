@@ -16,7 +16,7 @@ from ltx_models.files import write_text
 from ltx_train.config import TrainConfig
 from ltx_train.output.facts import Facts
 from ltx_train.output.layout import METRICS, REPORT, made_samples
-from ltx_train.output.metadata import streams_of
+from ltx_train.output.metadata import lora_of, streams_of
 from ltx_train.report import metrics
 from ltx_train.report.chart import Series, chart
 from ltx_train.report.clips import shown_samples
@@ -53,10 +53,11 @@ def write_report(
     found = metrics.read(folder / METRICS)
     parts = [
         _summary(found, config),
-        _curves(found, config),
         _samples(folder, config),
+        _curves(found, config),
         _notes(found, facts, notes),
         _data(facts),
+        _captions(facts),
         _settings(config),
     ]
     base = f"{facts.base_file}, LTX {facts.base_version}"
@@ -67,9 +68,8 @@ def write_report(
 
 
 def _kind(config: TrainConfig) -> str:
-    if config.lora is None:
-        return "All weights"
-    return f"LoRA of rank {config.lora.rank}, alpha {config.lora.alpha:g},"
+    lora = lora_of(config)
+    return "All weights" if lora is None else f"LoRA of rank {lora.rank}, alpha {lora.alpha:g},"
 
 
 def _summary(found: Metrics, config: TrainConfig) -> Html:
@@ -131,7 +131,7 @@ def _curves(found: Metrics, config: TrainConfig) -> Html:
 
 
 def _adapter_charts(steps: Sequence[Row], config: TrainConfig) -> list[Html]:
-    if config.lora is None:
+    if lora_of(config) is None:
         return []
     return [
         chart("Norm of the adapter: all lora_B", [_series("lora_B", steps, "adapter_norm")]),
@@ -187,6 +187,10 @@ def _data(about: Facts) -> Html:
         spatial, temporal = about.reference
         pairs.append(("references", f"1/{spatial} in space, 1/{temporal} in time"))
     sizes = table(["size", "samples"], [[size, count] for size, count in about.sizes.items()])
+    return section("Data", facts(pairs), sizes)
+
+
+def _captions(about: Facts) -> Html:
     held = set(about.held_out)
     rows: list[list[Part]] = [
         [name, "held back" if name in held else "trained on", caption or "not known"]
@@ -195,7 +199,7 @@ def _data(about: Facts) -> Html:
     said = note(f"The first {MOST_ROWS} of {len(rows)}.") if len(rows) > MOST_ROWS else None
     clips = table(["sample", "used", "caption"], rows[:MOST_ROWS])
     box = find_box("a sample or a word of its caption")
-    return section("Data", facts(pairs), sizes, tag("h3", "Samples"), said, box, clips)
+    return section("Captions", said, box, clips)
 
 
 def _settings(config: TrainConfig) -> Html:

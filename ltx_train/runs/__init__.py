@@ -1,1 +1,1 @@
-"""What surrounds the steps of a run: checks before it, its memory, its files, taking it up again."""
+"""What surrounds the steps of a run: checks, its memory, its files, taking it up again."""

@@ -97,13 +97,15 @@ def _check_maker(
     file: SampleFile, version: str, said_hash: str | None, makers: Makers, name: str
 ) -> None:
     said = file.metadata.get("model_version", version)
-    if said == version and said_hash in (None, own := getattr(makers, name)):
-        return
+    how = None
     if said != version:
         how = f"made for model version {said}; the model is version {version}"
-    else:
+    elif said_hash not in (None, own := getattr(makers, name)):
         how = f"made with weights {said_hash}; those of the model are {own}"
-    raise UserError(f"{file.path}: {how}.\nltx-precompute --overwrite makes it anew with this model")
+    if how is not None:
+        raise UserError(
+            f"{file.path}: {how}.\nltx-precompute --overwrite makes it anew with this model"
+        )
 
 
 def _sizes(checkpoint: Checkpoint) -> Mapping[str, Mapping[int, int]]:

@@ -8,7 +8,7 @@ from ltx_models.config import summarise
 from ltx_models.errors import UserError
 from ltx_models.files import check_writable
 from ltx_train.config import TrainConfig, read_run
-from ltx_train.output.layout import METRICS, made_samples, weight_files
+from ltx_train.output.layout import METRICS, WEIGHTS, made_samples, weight_files
 from ltx_train.report.metrics import cut
 from ltx_train.runs.state import (
     CONFIG,
@@ -68,6 +68,13 @@ def find_origin(config: TrainConfig) -> Origin | None:
     return Origin(path, read_facts(path))
 
 
+def origin_beside(weights: Path) -> Origin | None:
+    """The state that was written with a file of weights, where it is still there."""
+    match = WEIGHTS.fullmatch(weights.name)
+    path = weights.with_name(f"state_{int(match[1]):05}") if match else None
+    return Origin(path, read_facts(path)) if path is not None and path.is_dir() else None
+
+
 def check_unchanged(
     origin: Origin, config: TrainConfig, *, base_hash: str, data_hash: str, force: bool
 ) -> list[str]:
@@ -78,7 +85,7 @@ def check_unchanged(
     """
     step, steps = origin.facts.step, config.optimization.steps
     if step > steps:
-        raise UserError(f"optimization.steps {steps}: the run in {config.output} is at {step}")
+        raise UserError(f"optimization.steps {steps}: {origin.path} has more behind it already")
     old = read_run(origin.path / CONFIG, debug=True).config
     told = _changes(old, config)
     heavy = [line for key, line in told.items() if not _is_neutral(key)]

@@ -2,7 +2,14 @@
 
 from ltx_models.blas import loaded_blas
 from ltx_models.device import prepare
-from tests.bench import guided, open_checkpoint, train_step, transformer_block, vae_decode
+from tests.bench import (
+    guided,
+    open_checkpoint,
+    precompute,
+    train_step,
+    transformer_block,
+    vae_decode,
+)
 
 GOALS = {
     "transformer block over its bare products": (transformer_block.measure, "ratio", 1.18),
@@ -15,6 +22,8 @@ GOALS = {
     ),
     "guided image to video on tiny, outside its networks": (guided.measure, "outside_share", 0.05),
     "guided step, four passes at once over one by one": (guided.measure_batched, "ratio", 1.05),
+    "latents of 50 clips: waiting for data": (precompute.measure, "waiting_share", 0.05),
+    "latents of 50 clips over the bare encoder": (precompute.measure, "ratio", 1.15),
     "training step over its forward pass": (train_step.measure, "plain", 2.2),
     "training step with recompute over its forward pass": (train_step.measure, "recomputed", 3.2),
     "working memory of a step with recompute over without": (train_step.measure, "memory", 0.35),

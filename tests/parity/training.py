@@ -32,7 +32,7 @@ from ltx_train.data.conditions import (
 )
 from ltx_train.data.draws import Draws
 from ltx_train.loss import Batch, input_maker
-from ltx_train.optimizer import Tensors, clip
+from ltx_train.optimizer import Tensors, clip_factor, global_norm
 from ltx_train.schedule import learning_rates
 from ltx_train.step import MicroBatch, gradients, make_step, new_state
 from ltx_train.timesteps import shifted_logit_normal, uniform
@@ -71,9 +71,10 @@ def training(case: Case) -> Found:
     state = new_state(model)
     max_norm = case.params["optimizer"]["max_grad_norm"]
     losses, _, grads = gradients(model)(state.parameters, inputs)
-    grads, _ = clip(grads, max_norm)
     found["loss"] = sum(losses.values())
-    found |= by_module("grad", grads)
+    # After clipping, whatever the folder's README says.
+    factor = clip_factor(global_norm(grads), max_norm)
+    found |= by_module("grad", {name: factor * grad for name, grad in grads.items()})
 
     step, told = make_step(model, max_grad_norm=max_norm), []
     for _ in range(case.params["optimizer"]["steps"]):

@@ -2,6 +2,7 @@
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
@@ -9,8 +10,13 @@ from ltx_infer.hub import find_model
 from ltx_models.checkpoint import open_checkpoint
 from ltx_models.errors import UserError
 from ltx_models.lora.linear import lora_layers
+from ltx_models.transformer.block import StreamName
+from ltx_models.transformer.model import BOTH, Transformer
 from ltx_train.config import TrainConfig, read_config
+from ltx_train.loss import StreamBatch, input_maker
 from ltx_train.model import load_trainable, start
+from ltx_train.step import MicroBatch, gradients
+from tests.models.transformer.sizes import POSITIONS
 from tests.train.config.conftest import VALID
 
 FIRST = "transformer_blocks.0"
@@ -79,3 +85,40 @@ def test_all_weights(checkpoint, configured):
     assert state.parameters.keys() == dict(tree_flatten(model.parameters())).keys()
     assert state.average.keys() == state.parameters.keys()
     assert callable(step)
+
+
+@pytest.mark.parametrize("given", ["video", "audio"])
+def test_all_weights_that_are_trained_get_a_gradient(checkpoint, configured, given):
+    streams = "video: {}, audio: {}".replace(f"{given}: {{}}", f"{given}: {{is_generated: false}}")
+    config = configured(
+        "model.training_mode=full",
+        "lora=null",
+        f"training_strategy={{name: flexible, {streams}}}",
+    )
+    model, _ = load_trainable(checkpoint, config)
+    _, state = start(model, config)
+    batch = {name: drawn(model, name, given=name == given) for name in BOTH}
+    inputs = MicroBatch(input_maker(model)(batch))
+    _, _, grads = gradients(model)(state.parameters, inputs)
+    dead = [name for name, grad in grads.items() if not mx.any(grad)]
+    assert dead == []
+    kept = len(dict(tree_flatten(model.parameters()))) - len(grads)
+    assert 0 < kept < 0.05 * len(grads)
+
+
+def drawn(model: Transformer, name: StreamName, *, given: bool) -> StreamBatch:
+    config = model.config
+    video = name == "video"
+    channels = config.in_channels if video else config.audio_in_channels
+    width = config.cross_attention_dim if video else config.audio_cross_attention_dim
+    keys = mx.random.split(mx.random.key(0), 3)
+    positions = POSITIONS[name]
+    shape = (1, positions.shape[2], channels)
+    return StreamBatch(
+        x_0=mx.random.normal(shape, key=keys[0]),
+        noise=None if given else mx.random.normal(shape, key=keys[1]),
+        sigma=np.array([0.0 if given else 0.6], np.float32),
+        denoise_mask=np.full(shape[:2], 0.0 if given else 1.0, np.float32),
+        positions=positions,
+        context=mx.random.normal((1, 3, width), key=keys[2]),
+    )

@@ -66,6 +66,18 @@ def test_folders_without_one_answer(tmp_path):
         find_lora(str(tmp_path))
 
 
+def test_a_run_that_trained_all_weights_has_none(tmp_path):
+    names = [f"model_weights_step_{step:05}.safetensors" for step in (99_750, 100_000)]
+    touch(tmp_path / "checkpoints", *names)
+    with pytest.raises(UserError) as error:
+        find_lora(str(tmp_path))
+    assert str(error.value) == (
+        f"--lora {tmp_path}: this run trained all weights, and left no adapter.\n"
+        f"Give its model instead: --model {tmp_path}/checkpoints/"
+        "model_weights_step_100000.safetensors"
+    )
+
+
 def test_steps_beside_other_files_are_not_guessed_from(tmp_path):
     touch(tmp_path, "a.safetensors", "b.safetensors", "lora_weights_step_00100.safetensors")
     with pytest.raises(UserError, match="name one of its files"):

@@ -14,7 +14,8 @@ from ltx_models.text_encoder import encode_features
 from ltx_models.video_vae import load_video_encoder
 from ltx_models.weights import TensorFile
 from ltx_train.inputs.buckets import Bucket
-from ltx_train.precompute.text import KEPT
+from ltx_train.precompute.config import PrecomputeConfig
+from ltx_train.precompute.run import KEPT, precompute
 from tests.train.conftest import BUCKET, run, write_pair
 
 
@@ -155,6 +156,27 @@ def test_what_has_not_changed_is_kept(tiny, tmp_path):
     other = Bucket(32, 32, 1)
     assert {outcome.reason for outcome in run(clips, data, other)} == {""}
     assert tensors(data / "latents/a.safetensors")["latents"].shape == (16, 1, 1, 1)
+
+
+def test_a_dry_run_says_what_was_understood_and_writes_nothing(tiny, clips, tmp_path):
+    lines = []
+    config = PrecomputeConfig(tmp_path / "data", "tiny", (BUCKET,), clips, dry_run=True)
+    assert precompute(config, report=lambda *_: None, say=lines.append) == []
+    assert "sub/b.mov" in "\n".join(lines)
+    assert not (tmp_path / "data").exists()
+
+
+def test_samples_of_clips_that_are_gone_are_left_and_named(tiny, tmp_path):
+    clips, data = tmp_path / "clips", tmp_path / "data"
+    for name in ("a.mp4", "b.mp4"):
+        write_pair(clips, name)
+    run(clips, data)
+    (clips / "b.mp4").unlink()
+    lines = []
+    config = PrecomputeConfig(data, "tiny", (BUCKET,), clips)
+    precompute(config, report=lambda *_: None, say=lines.append)
+    assert f"{data}: 1 of its samples are of no clip of this run and stay: b" in lines
+    assert "latents/b.safetensors" in written(data)
 
 
 @pytest.mark.parametrize(

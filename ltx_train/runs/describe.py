@@ -1,0 +1,83 @@
+"""A run in words, before it starts."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from ltx_train.config import TrainConfig
+from ltx_train.data.order import batches_per_epoch
+from ltx_train.runs.prepare import Job
+
+INDEX = re.compile(r"\.\d+\.")  # of a block
+SIZES = 6  # on one line
+
+
+def describe(job: Job, *, every_module: bool) -> list[str]:
+    """Base, data, what is trained and for how long, a line each."""
+    config, facts = job.config, job.facts
+    variant = facts.variant or "variant unknown"
+    return [
+        f"base: {job.checkpoint.path} (LTX {facts.base_version}, {variant})",
+        *_data(job),
+        *_trained(config, job.modules, every_module=every_module),
+        *_schedule(job),
+    ]
+
+
+def _data(job: Job) -> list[str]:
+    facts, count = job.facts, len(job.dataset.samples)
+    sizes = [f"{number} of {size}" for size, number in facts.sizes.items()]
+    more = f" and {len(sizes) - SIZES} more sizes" if len(sizes) > SIZES else ""
+    held = f", {len(job.held)} held back" if job.held else ""
+    trigger = f"; trigger {facts.trigger!r}" if facts.trigger else ""
+    return [f"data: {count} samples{held}: {', '.join(sizes[:SIZES])}{more}{trigger}"]
+
+
+def _trained(config: TrainConfig, modules: Sequence[str], *, every_module: bool) -> list[str]:
+    if config.lora is None:
+        return ["trained: all weights of the transformer"]
+    lora = config.lora
+    lines = [f"trained: a LoRA of rank {lora.rank}, alpha {lora.alpha:g}, on {len(modules)} layers"]
+    if every_module:
+        return [*lines, *(f"  {path}" for path in modules)]
+    return [*lines, *(f"  {line}" for line in module_groups(modules))]
+
+
+def module_groups(modules: Sequence[str]) -> list[str]:
+    """One line for each kind of module: how many layers, and which of its parts.
+
+    As ``192 transformer_blocks.*.attn1: to_k, to_out.0, to_q, to_v``.
+    """
+    groups: dict[str, Counter[str]] = defaultdict(Counter)
+    for path in modules:
+        pattern = INDEX.sub(".*.", path, count=1)
+        stem, _, rest = pattern.partition(".*.")
+        module, _, part = rest.partition(".")
+        groups[f"{stem}.*.{module}" if rest else pattern][part or "itself"] += 1
+    return [
+        f"{sum(parts.values())} {group}: {', '.join(sorted(parts))}"
+        for group, parts in sorted(groups.items())
+    ]
+
+
+def _schedule(job: Job) -> list[str]:
+    optimization = job.config.optimization
+    rates = optimization.learning_rates()
+    each = optimization.batch_size * optimization.gradient_accumulation_steps
+    epoch = batches_per_epoch(job.dataset.samples, batch_size=optimization.batch_size)
+    epochs = optimization.steps * optimization.gradient_accumulation_steps / epoch
+    warmup = f", {optimization.warmup_steps} to warm up" if optimization.warmup_steps else ""
+    checkpoints, validation = job.config.checkpoints, job.config.validation
+    saved = f"every {checkpoints.interval} and " if checkpoints.interval else ""
+    made = []
+    if validation.interval is not None:
+        made += [f"{len(validation.samples)} clips"] if validation.samples else []
+        made += [f"the loss of {len(job.held)} samples"] if job.held else []
+    lines = [
+        f"schedule: {optimization.steps} steps of {each} samples, {epochs:.1f} epochs; "
+        f"{optimization.scheduler_type} rate {rates[0]:.2e} to {rates[-1]:.2e}{warmup}",
+        f"saved: {saved}at the end, in {job.config.output}",
+    ]
+    if made:
+        lines.append(f"validation: {' and '.join(made)}, every {validation.interval} steps")
+    return lines
