@@ -32,15 +32,19 @@ def run_streams(strategy: StrategyConfig) -> Streams:
     return tuple(name for name in BOTH if present[name] is not None)
 
 
+def base_dtype(config: TrainConfig) -> mx.Dtype:
+    """What the base is in, and computes in."""
+    return mx.float32 if config.acceleration.mixed_precision_mode == "no" else compute_dtype()
+
+
 def load_trainable(checkpoint: Checkpoint, config: TrainConfig) -> Trainable:
     """Load the base, quantise it where asked, and set what is trained: an adapter, or all of it.
 
     The adapter is float32 whatever the base is, and drawn from ``config.seed``. Raises UserError
     for a target that names no layer of the run's streams.
     """
-    single = config.acceleration.mixed_precision_mode == "no"
-    dtype = mx.float32 if single else compute_dtype()
-    model = load_transformer(checkpoint, dtype=dtype, streams=run_streams(config.training_strategy))
+    streams = run_streams(config.training_strategy)
+    model = load_transformer(checkpoint, dtype=base_dtype(config), streams=streams)
     if (bits := config.acceleration.bits) is not None:
         mode, evaluate = config.acceleration.mode, not checkpoint.header_only
         quantize(model, bits, mode=mode, evaluate=evaluate)

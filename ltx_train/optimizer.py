@@ -82,30 +82,39 @@ def _runs(tensors: Tensors) -> list[list[str]]:
     return runs
 
 
-def adamw(
-    x: mx.array, grad: mx.array, moments: Pair, *, updates: mx.array, rate: mx.array
-) -> tuple[mx.array, Pair]:
-    """One update of x; ``updates`` () counts it, from 1, and ``rate`` () is its learning rate.
+class Factors(NamedTuple):
+    """What an update has in common for all tensors; each ()."""
+
+    step: mx.array  # rate / (1 - b1^n)
+    root: mx.array  # 1 / sqrt(1 - b2^n)
+    keep: mx.array  # 1 - rate * decay
+
+
+def adamw_factors(updates: mx.array, rate: mx.array) -> Factors:
+    """Of update number ``updates`` (), from 1, at a learning rate ()."""
+    count = updates.astype(mx.float32)
+    step = rate / _one_minus_power(BETA_1, count)
+    return Factors(step, mx.rsqrt(_one_minus_power(BETA_2, count)), 1 - rate * WEIGHT_DECAY)
+
+
+def adamw(x: mx.array, grad: mx.array, moments: Pair, factors: Factors) -> tuple[mx.array, Pair]:
+    """One update of x, and of the running means of its gradient and of the gradient's square.
 
     x <- x (1 - rate decay) - rate m / (1 - b1^n) / (sqrt(v / (1 - b2^n)) + eps)
     """
     first = BETA_1 * moments[0] + (1 - BETA_1) * grad
     second = BETA_2 * moments[1] + (1 - BETA_2) * grad.square()
-    count = updates.astype(mx.float32)
-    step = rate / _one_minus_power(BETA_1, count)
-    root = mx.rsqrt(_one_minus_power(BETA_2, count))
-    quotient = first / (mx.sqrt(second) * root + EPS)
-    return x * (1 - rate * WEIGHT_DECAY) - step * quotient, (first, second)
+    quotient = first / (mx.sqrt(second) * factors.root + EPS)
+    return x * factors.keep - factors.step * quotient, (first, second)
 
 
-def average(before: mx.array, x: mx.array, *, decay: float, updates: mx.array) -> mx.array:
-    """The exponential moving average after update number ``updates`` (), from 1.
+def average_keep(updates: mx.array, decay: float) -> mx.array:
+    """How much () an exponential moving average keeps at update number ``updates`` (), from 1.
 
     It starts with a shorter memory, as (1 + n) / (10 + n), so that the first steps fade.
     """
     count = updates.astype(mx.float32)
-    keep = mx.minimum(decay, (1 + count) / (10 + count))
-    return x + keep * (before - x)
+    return mx.minimum(decay, (1 + count) / (10 + count))
 
 
 def _one_minus_power(base: float, count: mx.array) -> mx.array:

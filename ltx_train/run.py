@@ -28,6 +28,7 @@ from ltx_train.report.training import write_report
 from ltx_train.runs.contexts import make_contexts
 from ltx_train.runs.describe import describe
 from ltx_train.runs.files import best_step, save
+from ltx_train.runs.plan import machine_memory, memory_limits
 from ltx_train.runs.prepare import Job, prepare
 from ltx_train.runs.progress import Progress
 from ltx_train.runs.resume import cut_back
@@ -44,7 +45,7 @@ from ltx_train.trainer import (
 from ltx_train.validation.clips import make_clips, saved_weights
 from ltx_train.validation.heldout import heldout_loss
 from ltx_train.validation.prepare import Validation, prepare_validation
-from ltx_train.validation.samples import is_due
+from ltx_train.validation.samples import is_due as is_validation_due
 
 Say = Callable[[str], None]
 
@@ -95,12 +96,14 @@ def train_lora(
     when it came and the run was saved.
     """
     with ExitStack() as stack:
-        job = prepare(config, stack, resume=resume, force=force, report=report)
+        limit = machine_memory()
+        job = prepare(config, stack, limit=limit, resume=resume, force=force, report=report)
         for line in (*describe(job, every_module=debug), *job.notes, token_note(config)):
             if line:
                 say(line)
         if dry_run:
             return None
+        stack.enter_context(memory_limits(limit))
         live = _load(job, notes=[*notes, *job.notes], report=report, say=say)
         with stop_requests(say) as stop:
             _train(live, stop, every_step=debug)
@@ -165,13 +168,15 @@ def _train(live: _Live, stop: Stop, *, every_step: bool) -> None:
             _log(live, metrics_, progress)
             improved = _validate(live, stop)
             interval = config.checkpoints.interval
-            if live.done == steps or improved or (interval and live.done % interval == 0):
+            is_due = live.done == steps or (interval and live.done % interval == 0)
+            if (is_due or improved) and int(live.state.updates):
                 _save(live)
             stop.raise_if_asked()
     except (UserError, KeyboardInterrupt) as error:
         if live.done > live.saved and int(live.state.updates):
             _save(live)
-            error.add_note(f"saved at step {live.done} in {config.output}; --resume goes on")
+        if live.saved:
+            error.add_note(f"saved at step {live.saved} in {config.output}; --resume goes on")
         raise
 
 
@@ -210,7 +215,8 @@ def _log(live: _Live, found: StepMetrics, progress: Progress) -> None:
 def _validate(live: _Live, stop: Stop) -> bool:
     """The validation after the steps done, if one is due; whether its loss is the lowest so far."""
     job, config = live.job, live.job.config
-    if live.is_validated or not is_due(config.validation, live.done):
+    something = job.held or live.validation.samples
+    if live.is_validated or not something or not is_validation_due(config.validation, live.done):
         live.is_validated = True
         return False
     start = perf_counter()

@@ -19,7 +19,8 @@ from ltx_train.optimizer import (
     Moments,
     Tensors,
     adamw,
-    average,
+    adamw_factors,
+    average_keep,
     clip_factor,
     global_norm,
     in_runs,
@@ -179,16 +180,18 @@ def _updated(
     """The state after an update by gradients times a factor, or as it was unless all is fine."""
     factor, by_name = grads
     updates = state.updates + 1
+    factors = adamw_factors(updates, rate)
+    keep = None if ema_decay is None else average_keep(updates, ema_decay)
 
     def change(given: Sequence[mx.array]) -> list[mx.array]:
         grad, x, first, second, *kept = given
-        new, moments = adamw(x, factor * grad, (first, second), updates=updates, rate=rate)
+        new, moments = adamw(x, factor * grad, (first, second), factors)
         after = [new, *moments]
-        if ema_decay is not None:
-            after.append(average(kept[0], new, decay=ema_decay, updates=updates))
+        if keep is not None:
+            after.append(new + keep * (kept[0] - new))
         return [mx.where(fine, y, before) for y, before in zip(after, given[1:], strict=True)]
 
-    groups = [by_name, state.parameters, *state.moments, *([state.average] if ema_decay else [])]
+    groups = [by_name, state.parameters, *state.moments, *([] if keep is None else [state.average])]
     parameters, first, second, *kept = in_runs(change, groups)
     return TrainState(
         parameters=parameters,

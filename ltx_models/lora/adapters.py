@@ -1,11 +1,11 @@
-"""Low-rank adapters on a transformer: attached, changed in strength, fused, trained and saved.
+"""Low-rank adapters on a model: attached, changed in strength, fused, trained and saved.
 
-Files are read by ``lora_files.read_lora``; the names of layers are those of the checkpoint.
+Files are read by ``files.read_lora``; the names of layers are those of the checkpoint. A model is
+the transformer, or modules of the text path (``text_path``).
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import mlx.core as mx
@@ -14,9 +14,8 @@ from mlx.utils import tree_unflatten
 
 from ltx_models.config import summarise
 from ltx_models.errors import UserError
-from ltx_models.files import write_tensors
 from ltx_models.lora.files import KEY_PREFIX, LoRAError, LoRAFile, is_audio
-from ltx_models.lora.fit import Fit, fit_loras
+from ltx_models.lora.fit import Fit, fit_loras, fit_text_path
 from ltx_models.lora.linear import (
     Adapter,
     Linear,
@@ -25,6 +24,10 @@ from ltx_models.lora.linear import (
     lora_layers,
     weight_shape,
 )
+from ltx_models.lora.names import list_names
+from ltx_models.lora.put import Shifts, fused, put_shifts, shifts_of, wrapped
+from ltx_models.lora.updates import Update
+from ltx_models.transformer.config import TransformerConfig
 from ltx_models.transformer.model import Transformer
 
 
@@ -39,74 +42,97 @@ class Strength(NamedTuple):
         return self.video if self.audio is None or not is_audio(path) else self.audio
 
 
-def attach(
-    model: Transformer,
-    loras: Sequence[tuple[LoRAFile, Strength]],
-    *,
-    allow_unmatched: bool = False,
-) -> Fit:
+Loras = Sequence[tuple[LoRAFile, Strength]]
+
+
+class Attached(NamedTuple):
+    """What a model has besides its layers while adapters are attached to it."""
+
+    num_files: int
+    shifts: Shifts  # of norms and tables, which have no layer to wrap
+
+
+def attach(model: Transformer, loras: Loras, *, allow_unmatched: bool = False) -> Fit:
     """Wrap every layer that the files change, all files at once; the weights stay as they are.
 
-    Nothing is computed yet. The adapters take the model's type. Raises LoRAError as ``fit_loras``.
+    The adapters take the model's type. Nothing is computed yet but DoRA's norms, layer by layer;
+    norms and tables, which are small, are changed in place. Raises LoRAError as ``fit_loras``.
     """
     fit = fit_loras(model, [file for file, _ in loras], allow_unmatched=allow_unmatched)
-    layers, dtype = linears(model), model.dtype
-    wrapped = [
-        (path, LoRALinear(layers[path], {n: _cast(part, dtype) for n, part in adapters.items()}))
-        for path, adapters in _adapters(loras, fit.placed).items()
-    ]
-    model.update_modules(tree_unflatten(wrapped))
-    set_strengths(model, [strength for _, strength in loras])
+    _attach(model, loras, fit, model.dtype)
     return fit
+
+
+def attach_text_path(
+    modules: Mapping[str, nn.Module], loras: Loras, config: TransformerConfig
+) -> None:
+    """``attach`` for some of connectors and text projection, by their names in a checkpoint."""
+    model = nn.Module()
+    model.update(dict(modules))
+    fit = fit_text_path(model, [file for file, _ in loras], config)
+    layers = linears(model)
+    dtypes = {layer.weight.dtype for layer in layers.values()}
+    assert len(dtypes) == 1  # float, and loaded with one type
+    _attach(model, loras, fit, dtypes.pop())
+
+
+def _attach(model: nn.Module, loras: Loras, fit: Fit, dtype: mx.Dtype) -> None:
+    layers = linears(model)
+    updates = _updates(loras, fit)
+    shifts = shifts_of(model, {p: u for p, u in updates.items() if p not in layers})
+    new = [(p, wrapped(layers[p], u, dtype)) for p, u in updates.items() if p in layers]
+    model.update_modules(tree_unflatten(new))
+    model["_attached"] = Attached(len(loras), shifts)
+    set_strengths(model, [strength for _, strength in loras])
 
 
 def set_strengths(model: nn.Module, strengths: Sequence[Strength]) -> None:
     """Change the strengths of the attached adapters, one for each in the order of attaching.
 
-    Touches no weight of the base. Raises ValueError unless there are as many as adapters.
+    Touches no linear layer of the base. Raises ValueError unless there are as many as adapters.
     """
-    layers = lora_layers(model)
-    count = 1 + max((number for layer in layers.values() for number in layer.numbers), default=-1)
-    if len(strengths) != count:
-        raise ValueError(f"{len(strengths)} strengths for {count} attached adapters")
-    for path, layer in layers.items():
+    num_files, shifts = _attached(model)
+    if len(strengths) != num_files:
+        raise ValueError(f"{len(strengths)} strengths for {num_files} attached adapters")
+    for path, layer in lora_layers(model).items():
         layer.set_strengths([strength.at(path) for strength in strengths])
+    put_shifts(model, shifts, strengths)
 
 
 def detach(model: nn.Module) -> None:
     """Put the base layers back, as they were before ``attach`` or ``add_trainable``."""
     bases = [(path, layer.base) for path, layer in lora_layers(model).items()]
     model.update_modules(tree_unflatten(bases))
+    put_shifts(model, _attached(model).shifts, [])
+    model.pop("_attached", None)
 
 
-def fuse(
-    model: Transformer,
-    loras: Sequence[tuple[LoRAFile, Strength]],
-    *,
-    allow_unmatched: bool = False,
-) -> Fit:
+def _attached(model: nn.Module) -> Attached:
+    return model.get("_attached", Attached(0, {}))
+
+
+def fuse(model: Transformer, loras: Loras, *, allow_unmatched: bool = False) -> Fit:
     """Add the updates to the weights for good: W + sum of strength * scale * B A (spec 2.7).
 
-    In float32, rounded once to W's type, and evaluated layer by layer. Raises LoRAError as
-    ``fit_loras``, and if a layer is quantised; then no weight has changed.
+    In float32, rounded once to W's type, and evaluated layer by layer; DoRA's norms are those of W
+    with one file's update. Raises LoRAError as ``fit_loras``, and if a layer is quantised; then no
+    weight has changed.
     """
     fit = fit_loras(model, [file for file, _ in loras], allow_unmatched=allow_unmatched)
     layers = linears(model)
-    quantised = [p for p in fit.placed if isinstance(layers[p], nn.QuantizedLinear)]
+    quantised = [p for p in fit.placed if isinstance(layers.get(p), nn.QuantizedLinear)]
     if quantised:
         raise LoRAError(
             f"{quantised[0]} is quantised, {len(quantised)} such in all, and cannot take up a "
             "LoRA.\nAttach it instead (--lora-mode attach), or fuse before quantising"
         )
-    adapters = _adapters(loras, fit.placed)
+    updates = _updates(loras, fit)
+    shifts = shifts_of(model, {p: u for p, u in updates.items() if p not in layers})
+    put_shifts(model, shifts, [strength for _, strength in loras])
     for path in fit.placed:
-        layer = layers[path]
-        weight = layer.weight.astype(mx.float32)
-        for number, part in adapters.pop(path).items():  # popped, so that it is freed when done
-            A, B, scale = _cast(part, mx.float32)
-            weight = weight + loras[number][1].at(path) * scale * (B @ A)
-        layer.weight = weight.astype(layer.weight.dtype)
-        mx.eval(layer.weight)
+        if path in layers:
+            own = updates.pop(path)  # so that it is freed when done
+            fused(layers[path], {n: (u, loras[n][1].at(path)) for n, u in own.items()})
     return fit
 
 
@@ -141,32 +167,30 @@ def load_trainable(model: nn.Module, file: LoRAFile) -> None:
     Raises LoRAError unless layers, sizes and rank are exactly the adapter's.
     """
     layers = lora_layers(model)
-    problems = [f"missing: {path}" for path in sorted(layers.keys() - file.entries.keys())]
-    problems += [f"unknown: {path}" for path in sorted(file.entries.keys() - layers.keys())]
-    for path in sorted(layers.keys() & file.entries.keys()):
-        entry, layer = file.entries[path], layers[path]
-        there, here = (entry.rank, *entry.shape), (len(layer.lora_A), *weight_shape(layer.base))
+    names = list_names(layers)
+    meant = {name: names.find(name) for name in file.entries}
+    found = {path: name for name, paths in meant.items() for path in paths}
+    problems = [f"missing: {path}" for path in sorted(layers.keys() - found.keys())]
+    problems += [f"unknown: {name}" for name, paths in sorted(meant.items()) if not paths]
+    for path, name in sorted(found.items()):
+        entry, layer = file.entries[name], layers[path]
+        there, here = (entry.rank, *(entry.shape or ())), _sizes(layer)
         if there != here:
             problems.append(f"{path}: rank, out, in are {there} in the file, {here} would fit")
+        if entry.family != "LoRA" or entry.keys.keys() & {"magnitude", "diff_b"}:
+            problems.append(f"{path}: a plain LoRA would fit, not {', '.join(entry.keys)}")
     if problems:
         listed = summarise(problems, shown=2)
         raise LoRAError(f"{file.path} does not fit the adapter to be trained:\n{listed}")
-    for path, adapter in file.adapters().items():
-        layer = layers[path]
-        A, B, scale = _cast(adapter, mx.float32)
-        layer.lora_A, layer.lora_B = A, scale / layer.scales[0] * B
+    updates = file.updates()
+    for path, name in found.items():
+        layer, adapter = layers[path], updates[name].cast(mx.float32).low_rank
+        assert adapter is not None
+        layer.lora_A, layer.lora_B = adapter.A, adapter.scale / layer.scales[0] * adapter.B
 
 
-def save_lora(model: nn.Module, path: Path, *, metadata: Mapping[str, str]) -> None:
-    """Write the trained adapter with alpha / rank multiplied into lora_B, in float32.
-
-    The metadata also gets the rank and alpha of training. The file appears whole or not at all.
-    """
-    about = {"format": "pt", **metadata}
-    for layer in lora_layers(model).values():
-        rank, (scale,) = len(layer.lora_A), layer.scales
-        about |= {"rank": str(rank), "alpha": f"{scale * rank:g}"}
-    write_tensors(path, lora_tensors(model), about)
+def _sizes(layer: LoRALinear) -> tuple[int, ...]:
+    return (len(layer.lora_A), *weight_shape(layer.base))
 
 
 def lora_tensors(
@@ -197,20 +221,14 @@ def _trainable(base: Linear, *, rank: int, alpha: float) -> LoRALinear:
     return layer
 
 
-def _adapters(
-    loras: Sequence[tuple[LoRAFile, Strength]], paths: Iterable[str]
-) -> dict[str, dict[int, Adapter]]:
-    """The adapters of each path, by the number of their file."""
-    found: dict[str, dict[int, Adapter]] = {path: {} for path in paths}
-    for number, (file, _) in enumerate(loras):
-        for path, adapter in file.adapters().items():
-            if path in found:
-                found[path][number] = adapter
+def _updates(loras: Loras, fit: Fit) -> dict[str, dict[int, Update]]:
+    """The updates of each path that is placed, by the number of their file."""
+    found: dict[str, dict[int, Update]] = {path: {} for path in fit.placed}
+    for number, ((file, _), names) in enumerate(zip(loras, fit.names, strict=True)):
+        updates = file.updates(names.values())
+        for path, name in names.items():
+            found[path][number] = updates[name]
     return found
-
-
-def _cast(adapter: Adapter, dtype: mx.Dtype) -> Adapter:
-    return adapter._replace(A=adapter.A.astype(dtype), B=adapter.B.astype(dtype))
 
 
 def _last_name(path: str) -> str:

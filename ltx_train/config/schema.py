@@ -64,6 +64,11 @@ class CheckpointsConfig(Section):
     no_resume: bool = False  # with load_checkpoint: its weights only, from step 0
     save_training_state: Literal["full", "minimal", "off"] = "full"
 
+    @field_validator("save_training_state", mode="before")
+    @classmethod
+    def _read_off(cls, value: object) -> object:
+        return "off" if value is False else value  # YAML 1.1 reads off as false
+
     @field_validator("keep_last_n")
     @classmethod
     def _keep_some(cls, count: int) -> int:

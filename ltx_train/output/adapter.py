@@ -119,10 +119,11 @@ def check_same(path: Path, tensors: Mapping[str, mx.array], *, name: Path) -> No
 def prune(folder: Path, *, keep: int, best: int | None = None) -> list[Path]:
     """Remove all adapters or models of a run but the last ``keep`` by step; what was removed.
 
-    -1 keeps all. That of step ``best`` stays besides, and does not count.
+    -1 keeps all. That of step ``best`` stays too, where it is not among the last.
     """
-    files = [(step, path) for step, path in weight_files(folder) if step != best]
-    old = [] if keep < 0 else [path for _, path in files[: max(len(files) - keep, 0)]]
+    files = weight_files(folder)
+    passed = [] if keep < 0 else files[: max(len(files) - keep, 0)]
+    old = [path for step, path in passed if step != best]
     for path in old:
         path.unlink()
     return old

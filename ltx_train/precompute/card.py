@@ -18,7 +18,7 @@ from ltx_models.video_vae.decoder import VideoDecoder
 from ltx_models.video_vae.tiling import DEFAULT_TILING, stream_frames
 from ltx_models.weights import TensorFile
 from ltx_train.data.layout import LATENTS, MASK, Kind, sample_path
-from ltx_train.precompute.decode import Job, decode
+from ltx_train.reading.decode import Job, decode
 from ltx_train.report.media import clip, fitted, strip, waveform
 from ltx_train.report.page import Html, Part, note, number, tag
 

@@ -19,9 +19,6 @@ from ltx_models.video_vae.tiling import tiled_encode
 from ltx_train.data.layout import KINDS, LATENTS, MASK, Kind, sample_path
 from ltx_train.inputs.item import Outcome
 from ltx_train.inputs.sheet import Seen
-from ltx_train.precompute.ahead import Result, Worker, decode_ahead, num_workers
-from ltx_train.precompute.decode import Decoded
-from ltx_train.precompute.masks import sound_weights
 from ltx_train.precompute.store import BETWEEN, HASH, NOTES
 from ltx_train.precompute.tasks import (
     AUDIO_KINDS,
@@ -31,6 +28,9 @@ from ltx_train.precompute.tasks import (
     tasks_of,
     wanted_kinds,
 )
+from ltx_train.reading.ahead import Result, Worker, decode_ahead, num_workers
+from ltx_train.reading.decode import Decoded
+from ltx_train.reading.masks import sound_weights
 
 STAGES: dict[Kind, str] = {
     LATENTS: "latents",

@@ -17,10 +17,10 @@ from ltx_train.inputs.item import Outcome
 from ltx_train.inputs.sheet import Seen
 from ltx_train.precompute.card import Card, Decoders, Stored, make_card
 from ltx_train.precompute.config import PrecomputeConfig
-from ltx_train.precompute.decode import Job
 from ltx_train.precompute.store import BETWEEN
 from ltx_train.precompute.tasks import make_plan, tasks_of
 from ltx_train.precompute.text import KEPT
+from ltx_train.reading.decode import Job
 from ltx_train.report.page import Html, facts, find_box, note, page, section, table, tag
 
 PREVIEW = "preview.html"

@@ -19,7 +19,6 @@ from ltx_train.data.layout import EMPTY_PROMPT, Kind, sample_path
 from ltx_train.inputs.item import Outcome
 from ltx_train.inputs.items import find_items
 from ltx_train.inputs.sheet import Seen, sheet_lines, understand
-from ltx_train.precompute.ahead import worker_pool
 from ltx_train.precompute.config import PrecomputeConfig
 from ltx_train.precompute.encode import Work, encode_pictures, encode_sounds, write_masks
 from ltx_train.precompute.preview import write_preview
@@ -36,6 +35,7 @@ from ltx_train.precompute.store import (
 )
 from ltx_train.precompute.tasks import AUDIO_KINDS, Plan, make_plan
 from ltx_train.precompute.text import KEPT, text_model, write_features
+from ltx_train.reading.ahead import worker_pool
 
 Say = Callable[[str], None]
 SHOWN = 3  # names in a line

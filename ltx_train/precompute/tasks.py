@@ -15,8 +15,8 @@ from ltx_train.data.layout import LATENTS, Kind, sample_path
 from ltx_train.inputs.item import Item
 from ltx_train.inputs.sheet import Seen
 from ltx_train.precompute.config import PrecomputeConfig
-from ltx_train.precompute.decode import Job, What
 from ltx_train.precompute.store import Maker, known_hash, made_by
+from ltx_train.reading.decode import Job, What
 
 Metadata = dict[str, str]
 SECOND_OF_SOUND = 2 * 4 * 48000  # bytes

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+from av.error import FFmpegError
 from PIL import Image
 
 from ltx_train.output.layout import MadeSample
@@ -62,12 +63,15 @@ def _inside(made: Sequence[MadeSample]) -> set[MadeSample]:
 
 @lru_cache(maxsize=1024)  # a page is written again and again, and its clips stay the same
 def _embedded(path: Path, _changed: int) -> Html:
-    data = path.read_bytes()
     if path.suffix == ".wav":
-        return listen(data)
+        return listen(path.read_bytes())
+    frame = _first_frame(path)
+    if frame is None:
+        return note(f"{path.name} cannot be read")
+    frame = fitted(frame, **BOX)
     if path.suffix == ".png":
-        return picture(fitted(_first_frame(path), **BOX), alt=path.name)
-    return player(data, first=fitted(_first_frame(path), **BOX))
+        return picture(frame, alt=path.name)
+    return player(path.read_bytes(), first=frame)
 
 
 def _linked(path: Path, folder: Path) -> Html:
@@ -77,13 +81,18 @@ def _linked(path: Path, folder: Path) -> Html:
 
 
 @lru_cache(maxsize=4096)
-def _small(path: Path, _changed: int) -> Html:
-    return picture(fitted(_first_frame(path), **SMALL), alt=path.name)
+def _small(path: Path, _changed: int) -> Html | None:
+    frame = _first_frame(path)
+    return None if frame is None else picture(fitted(frame, **SMALL), alt=path.name)
 
 
-def _first_frame(path: Path) -> np.ndarray:
-    if path.suffix == ".png":
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    with av.open(str(path)) as file:
-        return next(file.decode(video=0)).to_ndarray(format="rgb24")
+def _first_frame(path: Path) -> np.ndarray | None:
+    """A still, or a clip's first frame; None for a damaged file, which is to stop no training."""
+    try:
+        if path.suffix == ".png":
+            with Image.open(path) as image:
+                return np.asarray(image.convert("RGB"))
+        with av.open(str(path)) as file:
+            return next(file.decode(video=0)).to_ndarray(format="rgb24")
+    except (FFmpegError, OSError, StopIteration):
+        return None

@@ -151,7 +151,7 @@ def _samples(folder: Path, config: TrainConfig) -> Html:
 
 def _notes(found: Metrics, facts: Facts, notes: Sequence[str]) -> Html:
     lines = [*notes, *facts.notes, *_faults(found), *_remarks(found.steps)]
-    items = [tag("li", line) for line in lines]
+    items = [tag("li", line) for line in dict.fromkeys(lines)]  # each once
     return section("Notes", tag("ul", *items) if items else note("None."))
 
 

@@ -27,6 +27,7 @@ from ltx_train.data.layout import EMPTY_PROMPT
 from ltx_train.data.samples import Sample, SampleFile, read_features
 
 NO_CAPTION = ""  # no sample is called so
+ALWAYS_KEPT = 1 << 30  # bytes of contexts, however small the connectors are
 
 
 class ContextSizes(NamedTuple):
@@ -34,10 +35,15 @@ class ContextSizes(NamedTuple):
 
     each: int
     connectors: int
+    always_kept: int = ALWAYS_KEPT
+
+    def are_kept(self, count: int) -> bool:
+        """Whether so many contexts are kept, in place of the connectors."""
+        return count * self.each <= max(self.connectors, self.always_kept)
 
     def of(self, count: int) -> int:
-        """What is kept in memory for so many contexts."""
-        return min(count * self.each, self.connectors)
+        """What is in memory for so many contexts."""
+        return count * self.each if self.are_kept(count) else self.connectors
 
 
 def context_sizes(config: TransformerConfig, streams: Streams, *, dtype: mx.Dtype) -> ContextSizes:
@@ -68,7 +74,12 @@ def caption_files(dataset: Dataset, *, dropout: float) -> dict[str, SampleFile]:
 
 
 def make_contexts(
-    checkpoint: Checkpoint, files: Mapping[str, SampleFile], streams: Streams, *, report: Report
+    checkpoint: Checkpoint,
+    files: Mapping[str, SampleFile],
+    streams: Streams,
+    *,
+    report: Report,
+    always_kept: int = ALWAYS_KEPT,
 ) -> Contexts:
     """A function from a sample, or None for no caption, to its context, evaluated."""
     dtype = compute_dtype()
@@ -83,10 +94,9 @@ def make_contexts(
         mx.eval(context)
         return context
 
-    sizes = context_sizes(
-        checkpoint.section("transformer", TransformerConfig), streams, dtype=dtype
-    )
-    if len(files) * sizes.each > sizes.connectors:
+    config = checkpoint.section("transformer", TransformerConfig)
+    sizes = context_sizes(config, streams, dtype=dtype)._replace(always_kept=always_kept)
+    if not sizes.are_kept(len(files)):
         return lambda sample: made(files[_name(sample)])
     kept = {}
     for number, (name, file) in enumerate(files.items(), 1):

@@ -21,6 +21,7 @@ def describe(job: Job, *, every_module: bool) -> list[str]:
         *_data(job),
         *_trained(config, job.modules, every_module=every_module),
         *_schedule(job),
+        f"memory: {job.plan}",
     ]
 
 

@@ -14,13 +14,14 @@ from ltx_models.checkpoint import TRANSFORMER, Checkpoint, open_checkpoint
 from ltx_models.device import compute_dtype
 from ltx_models.errors import UserError
 from ltx_models.identity import weights_hash
+from ltx_models.transformer.config import TransformerConfig
 from ltx_models.video_vae import VideoVAEConfig
 from ltx_train.config import TrainConfig
 from ltx_train.data.batches import Scales, data_folders
 from ltx_train.data.dataset import Dataset, open_dataset
 from ltx_train.data.order import check_batches
 from ltx_train.data.samples import Sample, SampleFile
-from ltx_train.model import Trainable, load_trainable, run_streams
+from ltx_train.model import Trainable, base_dtype, load_trainable, run_streams
 from ltx_train.output.facts import Facts, run_facts
 from ltx_train.output.layout import WEIGHTS
 from ltx_train.runs.checks import (
@@ -31,7 +32,9 @@ from ltx_train.runs.checks import (
     check_values,
     find_base,
 )
-from ltx_train.runs.contexts import caption_files
+from ltx_train.runs.contexts import caption_files, context_sizes
+from ltx_train.runs.fit import check_fit
+from ltx_train.runs.plan import Plan, batch_shapes, encoder_bytes, make_plan
 from ltx_train.runs.random_data import random_data
 from ltx_train.runs.resume import Origin, check_output, check_unchanged, find_origin, origin_beside
 from ltx_train.validation.heldout import hold_out
@@ -58,6 +61,7 @@ class Job(NamedTuple):
     base_hash: str
     start: Start
     modules: list[str]  # that get an adapter
+    plan: Plan
     notes: list[str]  # what a person should know, a line each
 
     @property
@@ -70,11 +74,17 @@ class Job(NamedTuple):
 
 
 def prepare(
-    config: TrainConfig, stack: ExitStack, *, resume: bool, force: bool, report: Report
+    config: TrainConfig,
+    stack: ExitStack,
+    *,
+    limit: int,
+    resume: bool,
+    force: bool,
+    report: Report,
 ) -> Job:
     """Check a run from end to end. Random data, where there is none, lives as long as ``stack``.
 
-    Raises UserError for whatever would stop it.
+    ``limit`` is how many bytes it may take. Raises UserError for whatever would stop it.
     """
     files = find_base(config.model)
     checkpoint = open_checkpoint(files.checkpoint, allow_unknown=config.model.allow_unknown_config)
@@ -90,7 +100,13 @@ def prepare(
     notes += [*files.notes, *dataset.notes, *check_trigger(facts.trigger, whole.samples)]
     notes += check_batches(dataset.samples, batch_size=config.optimization.batch_size)
     notes += check_validation(config, checkpoint, files, dtype=compute_dtype())
-    modules = _modules(config, checkpoint)
+    encoder = _encoder_bytes(config, files)
+
+    def plan_of(config: TrainConfig) -> Plan:
+        return _plan(config, checkpoint, dataset.samples, len(captions), encoder)
+
+    plan = plan_of(config)
+    check_fit(plan, config, limit, plan_of=plan_of)
     base_hash = weights_hash([checkpoint.path], prefixes=(TRANSFORMER,))
     start, changed = _find_start(
         config, resume=resume, force=force, base_hash=base_hash, data_hash=facts.data_hash
@@ -106,7 +122,8 @@ def prepare(
         facts=facts,
         base_hash=base_hash,
         start=start,
-        modules=modules,
+        modules=_shapes(config, checkpoint).modules,
+        plan=plan,
         notes=[*notes, *changed],
     )
 
@@ -122,10 +139,38 @@ def _open_data(
     return open_dataset(root, folders), [note]
 
 
-def _modules(config: TrainConfig, checkpoint: Checkpoint) -> list[str]:
-    """The layers that get an adapter; of the model only the shapes are made."""
-    found: Trainable = load_trainable(replace(checkpoint, header_only=True), config)
-    return found.modules
+def _shapes(config: TrainConfig, checkpoint: Checkpoint) -> Trainable:
+    """The model of a run, of which only the shapes are there."""
+    return load_trainable(replace(checkpoint, header_only=True), config)
+
+
+def _plan(
+    config: TrainConfig,
+    checkpoint: Checkpoint,
+    samples: Sequence[Sample],
+    num_captions: int,
+    encoder: int,
+) -> Plan:
+    transformer = checkpoint.section("transformer", TransformerConfig)
+    streams = run_streams(config.training_strategy)
+    sizes = context_sizes(transformer, streams, dtype=compute_dtype())
+    return make_plan(
+        _shapes(config, checkpoint).model,
+        config,
+        batch_shapes(samples, config),
+        dtype=base_dtype(config),
+        contexts=sizes.of(num_captions),
+        encoder=encoder,
+    )
+
+
+def _encoder_bytes(config: TrainConfig, files: ModelFiles) -> int:
+    """Of the text encoder, where prompts are to be encoded."""
+    validation, named = config.validation, config.model.text_encoder_path
+    if not validation.samples or validation.interval is None:
+        return 0
+    folder = files.text_encoder() if named is None else Path(named).expanduser()
+    return encoder_bytes(folder, compute_dtype())
 
 
 def _find_start(

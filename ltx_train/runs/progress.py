@@ -19,9 +19,16 @@ class Progress:
 
     def add(self, metrics: StepMetrics, *, memory_peak: int) -> None:
         """Take up a step; ``memory_peak`` is in bytes."""
-        self._losses.append(metrics.loss)
         self._seconds.append(metrics.seconds)
-        if len(self._losses) < self._every and metrics.step < self._steps:
+        if metrics.skipped_in_a_row:
+            self._say(
+                f"step {metrics.step}/{self._steps}: skipped, as its loss or gradient is not "
+                f"finite ({metrics.skipped_in_a_row} in a row)"
+            )
+        else:
+            self._losses.append(metrics.loss)
+        is_last = metrics.step == self._steps
+        if not self._losses or (len(self._seconds) < self._every and not is_last):
             return
         mean = sum(self._losses) / len(self._losses)
         pace = sum(self._seconds) / len(self._seconds)

@@ -107,6 +107,7 @@ def read_state(path: Path, like: TrainState) -> TrainState:
         if found[key].shape != wanted[key].shape
     ]
     if problems:
+        problems = [each for each in problems if each.startswith("parameters.")] or problems
         raise UserError(
             f"{path}: what it trained is not what this run trains:\n{summarise(problems, shown=2)}"
         )

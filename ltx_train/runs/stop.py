@@ -32,16 +32,20 @@ def stop_requests(say: Callable[[str], None]) -> Iterator[Stop]:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
 
+    def ask(number: int, _frame: object) -> None:
+        stop.number = stop.number or number
+
     def watch() -> None:
+        is_first = True
         while received := os.read(reader, 1):
             if (number := received[0]) not in SIGNALS:
                 continue
-            if stop.number is not None:
+            if not is_first:
                 os._exit(EXIT_BY_SIGNAL + number)
-            stop.number = number
+            is_first = False
             say("stopping: this step is finished and saved; once more, and it ends at once")
 
-    before = {number: signal.signal(number, lambda _number, _frame: None) for number in SIGNALS}
+    before = {number: signal.signal(number, ask) for number in SIGNALS}
     pipe_before = signal.set_wakeup_fd(writer)
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()

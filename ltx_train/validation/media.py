@@ -27,7 +27,7 @@ from ltx_train.config.validation import (
     stream_of,
 )
 from ltx_train.data.conditions import region
-from ltx_train.precompute.masks import sound_weights
+from ltx_train.reading.masks import sound_weights
 from ltx_train.validation.samples import Plan, told
 
 MARGIN = 1.0  # seconds of sound after what is wanted, so that its last latent is a whole one

@@ -4,6 +4,7 @@ from ltx_models.blas import loaded_blas
 from ltx_models.device import prepare
 from tests.bench import (
     guided,
+    memory_plan,
     open_checkpoint,
     precompute,
     train_step,
@@ -27,6 +28,7 @@ GOALS = {
     "training step over its forward pass": (train_step.measure, "plain", 2.2),
     "training step with recompute over its forward pass": (train_step.measure, "recomputed", 3.2),
     "working memory of a step with recompute over without": (train_step.measure, "memory", 0.35),
+    "memory plan of a step over its peak, off from 1": (memory_plan.measure, "off", 0.1),
 }
 
 

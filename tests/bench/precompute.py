@@ -29,11 +29,11 @@ from ltx_train.inputs.buckets import Bucket
 from ltx_train.inputs.item import Item
 from ltx_train.inputs.sheet import Seen
 from ltx_train.precompute import encode
-from ltx_train.precompute.ahead import decode_ahead, worker_pool
 from ltx_train.precompute.config import PrecomputeConfig
 from ltx_train.precompute.encode import Work, encode_pictures
 from ltx_train.precompute.store import Maker
 from ltx_train.precompute.tasks import Plan
+from ltx_train.reading.ahead import decode_ahead, worker_pool
 
 NUM_CLIPS, NUM_FILES, BLOCK = 50, 5, 5
 BUCKET = Bucket(256, 160, 17)

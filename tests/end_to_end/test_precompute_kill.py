@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.train.precompute.media import RATE, tone, write
+from tests.train.reading.media import RATE, tone, write
 
 NUM_KILLS = 20
 KILLS_TO_A_FOLDER = 5

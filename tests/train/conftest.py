@@ -1,14 +1,18 @@
 """Two small clips with captions, and what ltx-precompute makes of them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ltx_infer.media.write import write_clip
+from ltx_train.config import TrainConfig, read_config
 from ltx_train.inputs.buckets import Bucket
 from ltx_train.precompute.config import PrecomputeConfig
 from ltx_train.precompute.run import precompute
+from ltx_train.run import Finished, train_lora
+from tests.train.config.conftest import VALID
 
 BUCKET = Bucket(64, 32, 9)
 
@@ -46,3 +50,28 @@ def data(tiny, clips, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     assert [outcome.status for outcome in run(clips, folder)] == ["done", "done"]
     return folder
+
+
+Configured = Callable[..., TrainConfig]
+
+
+@pytest.fixture
+def configured(data, tmp_path) -> Configured:
+    """The configuration of a short run into ``out``, with some values put over it."""
+    path = tmp_path / "lora.yaml"
+    path.write_text(VALID)
+
+    def configured(*overrides: str) -> TrainConfig:
+        steps, root = "optimization.steps=3", f"data.preprocessed_data_root={data}"
+        return read_config(path, [steps, root, f"output_dir={tmp_path / 'out'}", *overrides])
+
+    return configured
+
+
+def train(config: TrainConfig, *, said: list[str] | None = None, **how) -> Finished:
+    """Run to the end; what is said goes to ``said``."""
+    lines = [] if said is None else said
+    how = {"report": lambda stage, done, total: None, **how}
+    made = train_lora(config, say=lines.append, **how)
+    assert made is not None
+    return made

@@ -1,89 +1,255 @@
+"""Runs on the stand-in, in this process: what they leave, and going on after a stop."""
+
 import json
+import os
+import signal
 from pathlib import Path
 
 import mlx.core as mx
 import pytest
-import yaml
 
 from ltx_models.errors import UserError
 from ltx_models.files import write_tensors
 from ltx_models.lora.files import read_lora
 from ltx_models.weights import TensorFile
-from ltx_train.config import TrainConfig, read_config
+from ltx_train.config import read_config
 from ltx_train.run import train_lora
-from ltx_train.trainer import StepMetrics
-from tests.train.config.conftest import VALID
+from tests.train.conftest import train
+
+TIMES = {"seconds", "memory_active", "memory_peak"}
 
 
-@pytest.fixture
-def configured(data, tmp_path):
-    """The configuration of a short run into ``out``, with some values put over it."""
-    path = tmp_path / "lora.yaml"
-    path.write_text(VALID)
-
-    def configured(*overrides: str) -> TrainConfig:
-        return read_config(
-            path,
-            [
-                "optimization.steps=3",
-                f"data.preprocessed_data_root={data}",
-                f"output_dir={tmp_path / 'out'}",
-                *overrides,
-            ],
-        )
-
-    return configured
+def rows(folder: Path) -> list[dict]:
+    """The rows of a run's log without what no two runs have in common."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
 
 
-def train(config: TrainConfig):
-    return train_lora(config, report=lambda stage, done, total: None)
+def files(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def saved(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "checkpoints").iterdir())
 
 
 def test_what_a_run_leaves(configured):
-    config = configured("lora.rank=4", "lora.alpha=8")
+    config = configured("lora.rank=4", "lora.alpha=8", "checkpoints.precision=float32")
     made = train(config)
     out = config.output
-    assert sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()) == [
+    assert files(out) == [
         "checkpoints/lora_weights_step_00003.safetensors",
+        "checkpoints/state_00003/run.json",
+        "checkpoints/state_00003/state.safetensors",
+        "checkpoints/state_00003/training_config.yaml",
         "metrics.jsonl",
+        "report.html",
         "training_config.yaml",
     ]
-    assert yaml.safe_load((out / "training_config.yaml").read_text())["lora"]["rank"] == 4
     assert read_config(out / "training_config.yaml") == config
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [1, 2, 3]
-    assert lines[-1]["loss"] == made.loss
-    assert lines[0].keys() == set(StepMetrics._fields)
-
-    file = read_lora(made.adapter)
-    assert len(file.entries) == made.num_modules == 6 * 2 * 4  # attn1 and attn2 of the picture
+    found = rows(out)
+    assert [(row["kind"], row["step"]) for row in found] == [("step", n) for n in (1, 2, 3)]
+    assert found[-1]["loss"] == made.loss
+    assert len(read_lora(made.adapter).entries) == made.num_modules == 6 * 2 * 4
     tensors = TensorFile(made.adapter)
     about = tensors.metadata
-    assert (about["rank"], about["alpha"]) == ("4", "8")
-    assert (about["base_model_version"], about["steps"]) == ("2.3.0", "3")
+    assert (about["rank"], about["alpha"], about["steps"]) == ("4", "8", "3")
     for key, value in tensors.tensors("", tensors.infos).items():
-        assert value.dtype == mx.float32
         assert 0 < mx.abs(value).max() < 10, key
 
 
 def test_the_seed_decides_the_run(configured, tmp_path):
-    def run(name: str, seed: int) -> tuple[bytes, list[float]]:
-        made = train(configured(f"output_dir={tmp_path / name}", f"seed={seed}"))
-        log = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
-        return made.adapter.read_bytes(), [json.loads(line)["loss"] for line in log]
+    def run(name: str, seed: int) -> tuple[bytes, list[dict]]:
+        made = train(configured(f"output_dir={tmp_path / name / 'out'}", f"seed={seed}"))
+        return made.adapter.read_bytes(), rows(tmp_path / name / "out")
 
     assert run("one", 1) == run("two", 1)
     assert run("three", 2)[1] != run("one-again", 1)[1]
 
 
-def test_a_batch_of_two(configured):
-    assert train(configured("optimization.batch_size=2")).loss > 0
-
-
 def test_a_run_is_not_written_over(configured):
     train(configured("optimization.steps=1"))
-    with pytest.raises(UserError, match="there is a run in it already; name another folder"):
+    with pytest.raises(UserError, match=r"there is a run in it already, saved at step 1\.\n--res"):
         train(configured())
+
+
+def test_a_run_that_saved_nothing_is_begun_anew(configured):
+    config = configured("optimization.steps=1")
+    config.output.mkdir()
+    (config.output / "metrics.jsonl").write_text('{"kind": "step", "step": 1}\n{"kin')
+    train(config)
+    assert len(rows(config.output)) == 1
+
+
+def test_a_dry_run_writes_nothing(configured, tmp_path):
+    before, said = files(tmp_path), []
+    quiet = {"report": lambda *_: None, "say": said.append}
+    assert train_lora(configured(), dry_run=True, **quiet) is None
+    assert files(tmp_path) == before
+    assert "  24 transformer_blocks.*.attn1: to_k, to_out.0, to_q, to_v" in said
+    said.clear()
+    train_lora(configured(), dry_run=True, debug=True, **quiet)
+    assert "  transformer_blocks.5.attn2.to_v" in said
+
+
+def test_random_latents_where_there_are_no_data(configured, tmp_path):
+    said: list[str] = []
+    text = configured().model_dump(mode="json")
+    text["data"]["preprocessed_data_root"] = None
+    text["training_strategy"]["video"]["conditions"] = [
+        {"type": "reference", "latents_dir": "references"},
+        {"type": "mask", "mask_dir": "masks"},
+    ]
+    config = type(configured()).model_validate_json(json.dumps(text))
+    train(config, said=said, debug=True)
+    note = "data.preprocessed_data_root is null: random latents, from which nothing is learnt"
+    assert note in said
+    assert sum(line.startswith("step ") for line in said) == 3
+
+
+class StopAt:
+    """Reports that send this process a signal as a step is done."""
+
+    def __init__(self, stage: str, done: int):
+        self.at = stage, done
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if (stage, done) == self.at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+EVERYTHING = (
+    "optimization.steps=5",
+    "optimization.gradient_accumulation_steps=2",
+    "optimization.ema_decay=0.9",
+    "optimization.enable_gradient_checkpointing=true",
+    "optimization.warmup_steps=2",
+    "lora.dropout=0.2",
+    "training_strategy.caption_dropout=0.3",
+    "checkpoints.interval=2",
+    "validation.holdout=1",
+    "validation.interval=2",
+)
+
+
+def test_stopped_and_taken_up_equals_not_stopped(configured, tmp_path):
+    whole = configured(*EVERYTHING, f"output_dir={tmp_path / 'whole/out'}")
+    train(whole)
+    broken = configured(*EVERYTHING, f"output_dir={tmp_path / 'broken/out'}")
+    with pytest.raises(KeyboardInterrupt) as stop:
+        train(broken, report=StopAt("training", 3))
+    assert stop.value.args == (signal.SIGTERM,)
+    assert stop.value.__notes__ == [f"saved at step 3 in {broken.output}; --resume goes on"]
+    assert saved(broken.output) == ["lora_weights_step_00003.safetensors", "state_00003"]
+    said: list[str] = []
+    train(broken, said=said, resume=True)
+    assert rows(broken.output) == rows(whole.output)
+    for name in files(whole.output / "checkpoints"):
+        if name.endswith(".safetensors"):
+            one, other = (out.output / "checkpoints" / name for out in (whole, broken))
+            assert one.read_bytes() == other.read_bytes(), name
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_stop_before_the_first_step_saves_nothing(configured):
+    config = configured("validation.holdout=1")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, report=StopAt("training", 0))
+    assert saved(config.output) == ["lora_weights_step_00001.safetensors", "state_00001"]
+
+
+def test_a_finished_run_is_finished_again(configured):
+    config = configured()
+    first = train(config)
+    before = files(config.output)
+    assert train(config, resume=True) == first
+    assert files(config.output) == before
+
+
+def test_what_is_kept(configured):
+    config = configured("optimization.steps=5", "checkpoints.interval=1")
+    train(config)
+    assert saved(config.output) == ["lora_weights_step_00005.safetensors", "state_00005"]
+
+
+def test_the_best_is_kept_besides(configured, tmp_path):
+    best = ("checkpoints.best=true", "validation.holdout=1", "validation.interval=2")
+    rate = ("optimization.learning_rate=0.3", "optimization.steps=5")
+    config = configured(*best, *rate)
+    train(config)
+    rows_ = [row for row in rows(config.output) if row["kind"] == "validation"]
+    lowest = min(rows_[1:], key=lambda row: row["loss"])["step"]
+    steps = sorted({lowest, 5})
+    assert saved(config.output) == [
+        *(f"lora_weights_step_{step:05}.safetensors" for step in steps),
+        *(f"state_{step:05}" for step in steps),
+    ]
+
+
+def test_states_that_are_not_wanted(configured, tmp_path):
+    config = configured("checkpoints.save_training_state=off")
+    train(config)
+    assert saved(config.output) == ["lora_weights_step_00003.safetensors"]
+    with pytest.raises(UserError, match=r"has adapters but no state.*\nStart a run in another fo"):
+        train(config, resume=True)
+
+
+def test_a_minimal_state_has_the_weights_alone(configured):
+    minimal = "checkpoints.save_training_state=minimal"
+    train(configured(minimal, "optimization.steps=2", "optimization.scheduler_type=constant"))
+    config = configured(minimal, "optimization.scheduler_type=constant")
+    keys = TensorFile(config.output / "checkpoints/state_00002/state.safetensors").infos
+    assert all(key.startswith("parameters.") for key in keys)
+    train(config, resume=True, force=True)
+    assert [row["step"] for row in rows(config.output)] == [1, 2, 3]
+
+
+def test_to_start_from_an_adapter(configured, tmp_path):
+    """With the state beside it a run goes on from there, else from its weights at step 0."""
+    first = train(configured())
+    load = f"model.load_checkpoint={first.adapter.parent.parent}"
+    said: list[str] = []
+    more = configured(load, "optimization.steps=4", f"output_dir={tmp_path / 'more'}")
+    train(more, said=said)
+    assert [row["step"] for row in rows(more.output)] == [4]
+    assert any("state_00003, from step 3; checkpoints.no_resume=true" in line for line in said)
+    assert "changed since step 3: optimization.steps: 3 -> 4" in said
+    anew = configured(load, "checkpoints.no_resume=true", f"output_dir={tmp_path / 'anew'}")
+    train(anew, said=said)
+    assert [row["step"] for row in rows(anew.output)] == [1, 2, 3]
+    assert rows(anew.output)[0]["dead_share"] == 0
+    with pytest.raises(UserError, match=r"optimization\.steps 2: .*state_00003 has more behind it"):
+        train(configured(load, "optimization.steps=2", f"output_dir={tmp_path / 'less'}"))
+
+
+def test_all_weights(configured, tmp_path):
+    """A whole checkpoint, from which a further run can start."""
+    full = ("lora=null", "model.training_mode=full", "optimization.learning_rate=1e-5")
+    made = train(configured(*full, "optimization.steps=2"))
+    assert made.adapter.name == "model_weights_step_00002.safetensors"
+    assert made.num_modules == 0
+    load = f"model.load_checkpoint={made.adapter.parent}"
+    further = configured(*full, load, f"output_dir={tmp_path / 'more'}", "optimization.steps=3")
+    train(further)
+    assert [row["step"] for row in rows(further.output)] == [3]
+
+
+def test_what_has_changed_is_listed(configured):
+    train(configured())
+    with pytest.raises(UserError) as error:
+        train(configured("optimization.learning_rate=1e-3", "seed=1", "lora.rank=2"), resume=True)
+    assert str(error.value).splitlines() == [
+        "--resume: since step 3 this has changed:",
+        "seed: 42 -> 1",
+        "... and 2 more",
+        "--force goes on with it; otherwise put it back",
+    ]
+    with pytest.raises(UserError, match="what it trained is not what this run trains:\nparam"):
+        train(configured("lora.rank=2"), resume=True, force=True)
+    said: list[str] = []
+    train(configured("optimization.steps=4"), resume=True, force=True, said=said)
+    assert "changed since step 3: optimization.steps: 3 -> 4" in said
+    train(configured("optimization.steps=4", "checkpoints.keep_last_n=2"), resume=True)
 
 
 @pytest.fixture
@@ -103,54 +269,18 @@ def other_data(data, tmp_path):
     return write
 
 
-def test_data_of_another_model(configured, other_data):
-    def said(*args, **changes) -> str:
-        root = other_data(*args, **changes)
-        with pytest.raises(UserError) as error:
-            train(configured(f"data.preprocessed_data_root={root}"))
-        return str(error.value)
-
-    version = {"model_version": "2.0"}
-    assert "a.safetensors: made for model version 2.0, but" in said("latents/a", metadata=version)
-    assert "b.safetensors: made for model" in said("conditions/sub/b", metadata=version)
-    wide = {"latents": mx.zeros((128, 2, 1, 2))}
-    assert "latents of 128 channels; ltx-2.3-tiny.safetensors takes 16" in said(
-        "latents/a", tensors=wide
-    )
-    count = mx.load(str(other_data("conditions/a") / "conditions/a.safetensors"))
-    features = mx.zeros((count["prompt_attention_mask"].size, 7))
-    assert "text features of (7, 32) channels; ltx-2.3-tiny.safetensors takes (64, 32)" in said(
-        "conditions/a", tensors={"video_prompt_embeds": features}
-    )
-
-
-@pytest.mark.parametrize(
-    ("override", "said"),
-    [
-        ("model.model_path=gone", "gone: "),
-        ("data.preprocessed_data_root=gone", "data.preprocessed_data_root gone: it has no folder"),
-        ("training_strategy.video.latents_dir=l", "it has no folder l."),
-        ("optimization.batch_size=3", "optimization.batch_size 3: there are 2 samples"),
-        ("lora.target_modules=[to_x]", "lora.target_modules: no linear layer is named 'to_x'"),
-        ("lora.target_modules=[audio_attn1]", "lora.target_modules: no linear layer is named"),
-        ("output_dir=/dev/null/out", "output_dir /dev/null/out: /dev/null is no folder"),
-    ],
-)
-def test_what_cannot_be_trained_leaves_nothing(configured, tmp_path, override, said):
-    with pytest.raises(UserError) as error:
-        train(configured(override))
-    assert said in str(error.value)
-    assert len(str(error.value).splitlines()) <= 3
-    assert not (tmp_path / "out").exists()
+def test_other_data_are_told(configured, other_data):
+    train(configured())
+    root = other_data("latents/a", tensors={"latents": mx.ones((16, 2, 1, 2))})
+    with pytest.raises(UserError, match="the data: other ones than before"):
+        train(configured(f"data.preprocessed_data_root={root}"), resume=True)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_its_log(configured, other_data):
     root = other_data("latents/a", tensors={"latents": mx.full((16, 2, 1, 2), 1e30)})
-    with pytest.raises(
-        UserError, match="step 3: for 3 steps in a row loss or gradient are not fin"
-    ):
+    with pytest.raises(UserError, match="step 3: for 3 steps in a row loss or gradient are not"):
         train(configured(f"data.preprocessed_data_root={root}", "optimization.batch_size=2"))
-    lines = (configured().output / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["skipped_in_a_row"] for line in lines] == [1, 2, 3]
-    assert json.loads(lines[0])["grad_norm"] is None
+    found = rows(configured().output)
+    assert [row["skipped_in_a_row"] for row in found] == [1, 2, 3]
+    assert found[0]["grad_norm"] is None
     assert not (configured().output / "checkpoints").exists()

@@ -48,6 +48,17 @@ def test_a_lora_that_is_the_distilled_one_refines(tiny):
         opened(tiny, lora=[[DISTILLED]], distilled_lora=[DISTILLED])
 
 
+def test_of_a_training_run_the_step_is_said(tiny, tmp_path):
+    for step in (20, 99_980, 100_000):
+        path = tmp_path / f"checkpoints/lora_weights_step_{step:05}.safetensors"
+        path.parent.mkdir(exist_ok=True)
+        path.symlink_to(ADAPTER)
+    config = build({"prompt": "x", "pipeline": "dev", "lora": [[str(tmp_path)]]})
+    loras = open_loras(config, make_recipe(config, FACTS), folder=tiny, quantized=False)
+    name = "lora_weights_step_100000.safetensors"
+    assert loras.notes == (f"--lora {tmp_path}: {name}, step 100000",)
+
+
 def test_lora_strength_is_for_those_without_one(tiny):
     _, strengths = opened(tiny, pipeline="dev", lora=[[ADAPTER]], lora_strength=0.3)
     assert strengths == [[("comfy", Strength(0.3))]]

@@ -8,13 +8,14 @@ from mlx.utils import tree_flatten
 from safetensors import safe_open
 
 from ltx_models.errors import UserError
+from ltx_models.files import write_tensors
 from ltx_models.lora.adapters import (
     Strength,
     add_trainable,
     attach,
     fuse,
     load_trainable,
-    save_lora,
+    lora_tensors,
 )
 from ltx_models.lora.files import LoRAError, read_lora
 from ltx_models.lora.linear import lora_layers
@@ -80,16 +81,9 @@ def trained(seed: int = 0, *, rank: int = 4) -> Transformer:
 
 def test_saved_adapter_makes_the_model_that_was_trained(tmp_path):
     model, path = trained(), tmp_path / "a.safetensors"
-    save_lora(model, path, metadata={"model_version": "2.3.0", "step": "20"})
+    write_tensors(path, lora_tensors(model), {})
     assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]
     with safe_open(path, "numpy") as file:
-        assert file.metadata() == {
-            "format": "pt",
-            "rank": "4",
-            "alpha": "8",
-            "model_version": "2.3.0",
-            "step": "20",
-        }
         kept = file.get_tensor(f"diffusion_model.{PICTURE}.lora_B.weight")
     assert np.array_equal(kept, 2 * np.array(lora_layers(model)[PICTURE].lora_B))  # alpha / rank
     loras = [(read_lora(path), Strength())]
@@ -101,7 +95,7 @@ def test_saved_adapter_makes_the_model_that_was_trained(tmp_path):
 
 def test_saved_adapter_is_trained_on(tmp_path):
     model, path = trained(), tmp_path / "a.safetensors"
-    save_lora(model, path, metadata={})
+    write_tensors(path, lora_tensors(model), {})
     again = trained(100)
     load_trainable(again, read_lora(path))
     for name, layer in lora_layers(model).items():
@@ -111,7 +105,7 @@ def test_saved_adapter_is_trained_on(tmp_path):
 
 def test_adapter_of_another_run(tmp_path):
     path = tmp_path / "a.safetensors"
-    save_lora(trained(rank=2), path, metadata={})
+    write_tensors(path, lora_tensors(trained(rank=2)), {})
     message = (
         f"{path} does not fit the adapter to be trained:\ntransformer_blocks.0.attn1.to_q: rank, "
         "out, in are (2, 32, 32) in the file, (4, 32, 32) would fit"
@@ -133,5 +127,5 @@ def test_failed_save_leaves_the_earlier_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(mx, "save_safetensors", fail)
     with pytest.raises(WeightsError, match="cannot be written: disk full"):
-        save_lora(model, path, metadata={})
+        write_tensors(path, lora_tensors(model), {})
     assert [file.read_text() for file in tmp_path.iterdir()] == ["earlier"]

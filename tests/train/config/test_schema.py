@@ -7,7 +7,7 @@ from tests.train.config.conftest import VALID
 # Section by section the public trainer's (spec/training.md 1.1), and after the bar our additions.
 DEFAULTS = {
     "model": "text_encoder_path=None training_mode=lora load_checkpoint=None | "
-    "allow_distilled=False",
+    "allow_distilled=False allow_unknown_config=()",
     "lora": "rank=64 alpha=64 dropout=0.0 target_modules=('to_k', 'to_q', 'to_v', 'to_out.0') |",
     "training_strategy": "name=flexible video=None audio=None | "
     "shared_sigma=False caption_dropout=0.0",

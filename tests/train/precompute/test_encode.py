@@ -18,7 +18,7 @@ from ltx_models.weights import TensorFile
 from ltx_train.inputs.buckets import Bucket
 from ltx_train.precompute.run import KEPT
 from tests.train.conftest import run
-from tests.train.precompute.media import RATE, still_frames, tone, write
+from tests.train.reading.media import RATE, still_frames, tone, write
 
 BUCKET = Bucket(64, 32, 25)
 SEED = np.random.default_rng(0)

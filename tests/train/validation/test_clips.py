@@ -6,7 +6,8 @@ from mlx.utils import tree_flatten
 from ltx_infer.config import build
 from ltx_infer.generate import generate
 from ltx_models.errors import UserError
-from ltx_models.lora.adapters import save_lora
+from ltx_models.files import write_tensors
+from ltx_models.lora.adapters import lora_tensors
 from ltx_models.lora.linear import lora_layers
 from ltx_train.model import load_trainable
 from ltx_train.step import new_state
@@ -65,7 +66,7 @@ def test_an_adapted_clip_is_that_of_ltx_generate(make, checkpoint, tmp_path):
     model = load_trainable(checkpoint, given).model
     (base,) = make(given, model, folder=tmp_path)
     train_a_little(model)
-    save_lora(model, tmp_path / "lora.safetensors", metadata={})
+    write_tensors(tmp_path / "lora.safetensors", lora_tensors(model), {})
     flags = {"lora": [(str(tmp_path / "lora.safetensors"),)], "lora_mode": "attach"}
     words = {**FLAGS, "audio": True, "seed": 0, "output_path": tmp_path / "lora.mp4", **flags}
     generate(build(words), report=quiet)

@@ -21,14 +21,14 @@ import mlx.core as mx
 import numpy as np
 import psutil
 
-from ltx_train.precompute.decode import Decoded, Job
+from ltx_train.reading.decode import Decoded, Job
 
 T = TypeVar("T")
 MAX_WORKERS = 4
 MEMORY_SHARE = 8  # decoded ahead is at most one part in so many
 START = """import sys
 sys.path[:] = {path!r}
-from ltx_train.precompute.worker import serve
+from ltx_train.reading.worker import serve
 serve({number})"""
 
 

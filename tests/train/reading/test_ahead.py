@@ -11,10 +11,10 @@ import numpy as np
 import psutil
 import pytest
 
-from ltx_train.precompute import ahead
-from ltx_train.precompute.ahead import decode_ahead, num_workers, worker_pool
-from ltx_train.precompute.decode import Job
-from tests.train.precompute.media import still_frames, write
+from ltx_train.reading import ahead
+from ltx_train.reading.ahead import decode_ahead, num_workers, worker_pool
+from ltx_train.reading.decode import Job
+from tests.train.reading.media import still_frames, write
 
 FPS = Fraction(24)
 
@@ -97,7 +97,7 @@ def test_after_a_death_the_next_job_gets_a_new_worker(clips, monkeypatch):
 def test_what_a_decoder_prints_does_not_come_in_between(clips, monkeypatch):
     start = ahead.START.replace(
         "serve({number})",
-        "import ltx_train.precompute.worker as w; d = w.decode\n"
+        "import ltx_train.reading.worker as w; d = w.decode\n"
         "w.decode = lambda *a: (print('noise', flush=True), d(*a))[1]\nserve({number})",
     )
     monkeypatch.setattr(ahead, "START", start)
@@ -123,8 +123,8 @@ RUN = """
 from fractions import Fraction
 from pathlib import Path
 import sys, time
-from ltx_train.precompute.ahead import decode_ahead, worker_pool
-from ltx_train.precompute.decode import Job
+from ltx_train.reading.ahead import decode_ahead, worker_pool
+from ltx_train.reading.decode import Job
 jobs = [(p, Job("frames", Path(p), 9, Fraction(24), height=32, width=64)) for p in sys.argv[1:]]
 with worker_pool() as pool:
     results = decode_ahead(jobs, pool, most=2)

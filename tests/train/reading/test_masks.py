@@ -1,7 +1,7 @@
 import numpy as np
 
 from ltx_models.transformer.patchify import AudioScale, audio_positions
-from ltx_train.precompute.masks import sound_weights
+from ltx_train.reading.masks import sound_weights
 
 SCALE = AudioScale(16000, 160, 4)
 

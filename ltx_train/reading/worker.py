@@ -4,7 +4,7 @@ import os
 import pickle
 import sys
 
-from ltx_train.precompute.decode import decode
+from ltx_train.reading.decode import decode
 
 
 def serve(number: int) -> None:

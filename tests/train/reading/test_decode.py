@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from ltx_infer.media.resize import to_pixels
-from ltx_train.precompute.decode import Decoded, Job, decode
-from tests.train.precompute.media import RATE, still_frames, tone, write
+from ltx_train.reading.decode import Decoded, Job, decode
+from tests.train.reading.media import RATE, still_frames, tone, write
 
 FPS = Fraction(24)
 SIZE = {"height": 32, "width": 64}
@@ -193,7 +193,7 @@ def test_a_full_disk_is_said(tmp_path, ramp, small_files):
 
 
 def test_workers_do_without_mlx():
-    code = "import ltx_train.precompute.worker, sys; print(*{m.split('.')[0] for m in sys.modules})"
+    code = "import ltx_train.reading.worker, sys; print(*{m.split('.')[0] for m in sys.modules})"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     names = found.stdout.split()
     assert "ltx_train" in names
