@@ -187,7 +187,9 @@ def make_latents(job: Job, *, report: Report, noise: Noise) -> ClipLatents:
     """The latents of a clip: prompt, inputs, then every stage."""
     config = job.config
     report("text", 0, 1)
-    contexts = encode_prompt(job.models, job.recipe, config.prompt, _negative(config))
+    contexts = encode_prompt(
+        job.models, job.recipe, config.prompt, _negative(config), loras=job.loras
+    )
     report("text", 1, 1)
     inputs = encode(job.models, job.media, job.recipe, job.size, report=report)
     found = run(

@@ -1,14 +1,19 @@
 """Files that appear complete or not at all."""
 
 import os
+import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import mlx.core as mx
+import psutil
 
 from ltx_models.errors import UserError
 from ltx_models.weights import save_tensors
+
+UNFINISHED = re.compile(r"\..+\.(\d+)\.unfinished")
 
 
 def write_tensors(path: Path, tensors: Mapping[str, mx.array], metadata: Mapping[str, str]) -> None:
@@ -45,3 +50,15 @@ def unfinished(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path, *, pattern: str = "**/.*.unfinished") -> None:
+    """Remove what runs that were killed had begun to write; of running ones nothing."""
+    for path in folder.glob(pattern):
+        match = UNFINISHED.fullmatch(path.name)
+        if match is None or (int(match[1]) != os.getpid() and psutil.pid_exists(int(match[1]))):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

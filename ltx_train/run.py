@@ -19,6 +19,7 @@ from ltx_models.lora.files import read_lora
 from ltx_models.transformer.model import Transformer
 from ltx_train.config import TrainConfig
 from ltx_train.data.batches import Contexts, make_batches
+from ltx_train.memory.plan import machine_memory, memory_limits
 from ltx_train.model import load_trainable, run_streams, start
 from ltx_train.output.hub import push, token_note
 from ltx_train.output.layout import CONFIG, METRICS, made_samples, weight_files
@@ -28,7 +29,6 @@ from ltx_train.report.training import write_report
 from ltx_train.runs.contexts import make_contexts
 from ltx_train.runs.describe import describe
 from ltx_train.runs.files import best_step, save
-from ltx_train.runs.plan import machine_memory, memory_limits
 from ltx_train.runs.prepare import Job, prepare
 from ltx_train.runs.progress import Progress
 from ltx_train.runs.resume import cut_back

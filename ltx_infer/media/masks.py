@@ -38,7 +38,8 @@ def read_mask(
     """A mask (1, 1, num_frames, height, width), float32 in [0, 1], from a picture or a video.
 
     White is 1. It is resized and cut, at ``place``, like the video that it belongs to; a picture
-    holds for every frame. Raises UserError for a video that is shorter, and for what cannot be read.
+    holds for every frame. Raises UserError for a video that is shorter, and for what cannot be
+    read.
     """
     still = is_still(path)
     frames = [read_image(path)] if still else stream_frames(path, fps=fps)

@@ -15,8 +15,8 @@ MIDDLE: Place = (0.5, 0.5)
 def cover(picture: np.ndarray, *, height: int, width: int, place: Place = MIDDLE) -> np.ndarray:
     """A picture (H, W, C) resized until it covers (height, width) and cut to its middle; float32.
 
-    Or to another ``place``. Bilinear between the four nearest pixels also where it gets smaller, as the reference does:
-    the networks learnt from such pictures.
+    Or to another ``place``. Bilinear between the four nearest pixels also where it gets smaller, as
+    the reference does: the networks learnt from such pictures.
     """
     scale = max(height / picture.shape[0], width / picture.shape[1])
     above, below, down = _neighbours(picture.shape[0], height, scale=scale, place=place[0])

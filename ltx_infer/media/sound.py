@@ -39,6 +39,10 @@ UNNAMED = {
 }
 
 
+class NoSoundError(UserError):
+    """A sound track that has no samples, or none from where they are wanted."""
+
+
 def read_sound(path: Path, *, start: float = 0.0, duration: float | None = None) -> Sound:
     """Sound from ``start``, at most ``duration`` seconds: stereo (2, samples), float32, its rate.
 
@@ -65,7 +69,7 @@ def read_sound(path: Path, *, start: float = 0.0, duration: float | None = None)
                 break
     samples = np.concatenate([np.zeros((2, 0), np.float32), *pieces], axis=1)[:, :wanted]
     if not samples.size:
-        raise UserError(f"{path}: has no sound" + (f" from {start} s on" if start else ""))
+        raise NoSoundError(f"{path}: has no sound" + (f" from {start} s on" if start else ""))
     if len(track.layout.channels) > 2:
         samples /= max(np.abs(samples).max(), 1)
     return Sound(samples, rate)

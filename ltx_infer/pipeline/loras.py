@@ -1,5 +1,7 @@
 """The LoRAs of a run, and putting them on the transformer of a stage."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -9,10 +11,17 @@ from ltx_infer.pipeline.find_lora import distilled_lora_in, find_lora, step_of
 from ltx_infer.pipeline.models import Models
 from ltx_infer.pipeline.recipes import Recipe, Stage
 from ltx_models.errors import UserError
-from ltx_models.lora.adapters import Strength, attach, fuse
+from ltx_models.lora.adapters import Strength, attach, attach_text_path, fuse
 from ltx_models.lora.files import LoRAFile, is_distilled, read_lora
-from ltx_models.lora.fit import fit_loras
+from ltx_models.lora.fit import fit_loras, fit_text_path, text_path
+from ltx_models.lora.names import in_text_path, model_names
+from ltx_models.text_encoder.connector import load_connectors
+from ltx_models.text_encoder.encode import Adapt, named
+from ltx_models.text_encoder.features import load_feature_extractor
+from ltx_models.text_encoder.gemma_config import read_gemma_config
 from ltx_models.transformer.model import Transformer
+
+SHOWN = 2  # layers in a line
 
 
 class Loras(NamedTuple):
@@ -88,7 +97,7 @@ def _with_note(found: Loras, *notes: str) -> Loras:
 
 
 def check_loras(models: Models, loras: Loras, recipe: Recipe) -> list[str]:
-    """Fit what each stage has on; one line for each file of which something is left out.
+    """Fit what each stage has on; lines that say what each file changes, and what is left out.
 
     Reads no weights. Raises LoRAError as ``apply_loras``, before anything long is begun.
     """
@@ -102,12 +111,62 @@ def check_loras(models: Models, loras: Loras, recipe: Recipe) -> list[str]:
             "which this model lacks": fit.unmatched,
             f"as the run has no {missing}": fit.passed_over,
         }
+        notes += [f"{path.name}: {line}" for line in file.warnings(models.checkpoint.version)]
         notes += [
-            f"{path.name}: without {len(layers)} of its {len(file.entries)} layers, {why}"
+            f"{path.name}: without {len(layers)} of its {len(file.entries)} layers, {why}: "
+            f"{', '.join(layers[:SHOWN])}{', ...' if len(layers) > SHOWN else ''}"
             for why, layers in left_out.items()
             if layers
         ]
+        if fit.text_path:
+            notes.append(_check_text_path(models, loras, recipe, file, len(fit.text_path)))
     return notes
+
+
+def _check_text_path(
+    models: Models, loras: Loras, recipe: Recipe, file: LoRAFile, count: int
+) -> str:
+    """Fit a file to connectors and text projection; the line that says so."""
+    checkpoint = replace(models.checkpoint, header_only=True)
+    extractor = load_feature_extractor(
+        checkpoint, read_gemma_config(models.gemma), dtype=models.dtype
+    )
+    connectors = load_connectors(checkpoint, dtype=models.dtype)
+    fit_text_path(text_path(named(extractor, connectors)), [file], models.transformer_config)
+    (strength,) = (s for f, s in _text_path_loras(models, loras, recipe) if f is file)
+    line = f"{file.path.name}: {count} of its layers are of the text path"
+    at = [s for stage in recipe.stages for f, s in loras.of(stage) if f is file]
+    if any(other != strength for other in at) or len(at) < len(recipe.stages):
+        line += f", which all stages share; there it has strength {strength.video:g}"
+    return line
+
+
+def text_path_adapter(models: Models, loras: Loras, recipe: Recipe) -> Adapt | None:
+    """What puts the LoRAs of a run onto connectors and text projection; None where none does.
+
+    A prompt is encoded once for all stages, with the strength of a file's first stage.
+    """
+    chosen = _text_path_loras(models, loras, recipe)
+    if not chosen:
+        return None
+    return partial(attach_text_path, loras=chosen, config=models.transformer_config)
+
+
+def _text_path_loras(
+    models: Models, loras: Loras, recipe: Recipe
+) -> list[tuple[LoRAFile, Strength]]:
+    first: dict[Path, tuple[LoRAFile, Strength]] = {}
+    for stage in recipe.stages:
+        for file, strength in loras.of(stage):
+            first.setdefault(file.path, (file, strength))
+    if not first:
+        return []
+    names = model_names(models.transformer_config)
+    return [
+        (file, strength)
+        for file, strength in first.values()
+        if any(in_text_path(path) for name in file.entries for path in names.find(name))
+    ]
 
 
 def apply_loras(model: Transformer, loras: Loras, stage: Stage) -> None:

@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 
 from ltx_infer.pipeline.inputs import StageInputs
-from ltx_infer.pipeline.loras import Loras, apply_loras
+from ltx_infer.pipeline.loras import Loras, apply_loras, text_path_adapter
 from ltx_infer.pipeline.models import ClipSize, Models
 from ltx_infer.pipeline.recipes import Recipe
 from ltx_infer.pipeline.sanity import SanityError, check_latents
@@ -53,7 +53,9 @@ class StageError(SanityError):
         self.latents = latents
 
 
-def encode_prompt(models: Models, recipe: Recipe, prompt: str, negative: str) -> Contexts:
+def encode_prompt(
+    models: Models, recipe: Recipe, prompt: str, negative: str, *, loras: Loras | None = None
+) -> Contexts:
     """The contexts of each stream; the negative prompt's only where a stage is guided by it."""
     encoded = encode_prompts(
         models.gemma,
@@ -61,6 +63,7 @@ def encode_prompt(models: Models, recipe: Recipe, prompt: str, negative: str) ->
         _prompts(recipe, prompt, negative),
         dtype=models.dtype,
         audio="audio" in recipe.streams,
+        adapt=None if loras is None else text_path_adapter(models, loras, recipe),
     )
     return contexts_of(recipe, *encoded)
 

@@ -99,7 +99,7 @@ def other_generation(metadata: Mapping[str, str], version: tuple[int, ...]) -> s
     Names of keys and sizes are the same in 2.0, 2.3 and 2.5, so nothing else can tell.
     """
     made = made_for(metadata)
-    if made is None or made.version == version[: len(made.version)]:
+    if made is None or (made.version and made.version == version[: len(made.version)]):
         return None
     return (
         f"made for {made.words} by its metadata, and this model is LTX-"

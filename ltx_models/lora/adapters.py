@@ -1,7 +1,7 @@
 """Low-rank adapters on a model: attached, changed in strength, fused, trained and saved.
 
 Files are read by ``files.read_lora``; the names of layers are those of the checkpoint. A model is
-the transformer, or modules of the text path (``text_path``).
+the transformer, or modules of the text path.
 """
 
 import math
@@ -15,7 +15,7 @@ from mlx.utils import tree_unflatten
 from ltx_models.config import summarise
 from ltx_models.errors import UserError
 from ltx_models.lora.files import KEY_PREFIX, LoRAError, LoRAFile, is_audio
-from ltx_models.lora.fit import Fit, fit_loras, fit_text_path
+from ltx_models.lora.fit import Fit, fit_loras, fit_text_path, text_path
 from ltx_models.lora.linear import (
     Adapter,
     Linear,
@@ -66,9 +66,11 @@ def attach(model: Transformer, loras: Loras, *, allow_unmatched: bool = False) -
 def attach_text_path(
     modules: Mapping[str, nn.Module], loras: Loras, config: TransformerConfig
 ) -> None:
-    """``attach`` for some of connectors and text projection, by their names in a checkpoint."""
-    model = nn.Module()
-    model.update(dict(modules))
+    """``attach`` for some of connectors and text projection, by their names in a checkpoint.
+
+    What the files have for others is passed by. Raises LoRAError as ``fit_text_path``.
+    """
+    model = text_path(modules)
     fit = fit_text_path(model, [file for file, _ in loras], config)
     layers = linears(model)
     dtypes = {layer.weight.dtype for layer in layers.values()}

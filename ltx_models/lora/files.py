@@ -4,6 +4,7 @@ Opening reads the header and looks once through the values; what a LoRAFile keep
 tensors are read again when they are attached or fused, so that only the model holds them.
 """
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from ltx_models.lora.about import (
     other_generation,
     scalings,
 )
-from ltx_models.lora.entries import Entry, read_entry
+from ltx_models.lora.entries import SCALAR, Entry, read_entry
 from ltx_models.lora.keys import KEY_PREFIX, LoRAError, is_audio, parts_by_module
 from ltx_models.lora.scrambled import scrambled
 from ltx_models.lora.updates import Update, update_of
@@ -71,7 +72,9 @@ class LoRAFile:
     def updates(self, names: Collection[str] | None = None) -> dict[str, Update]:
         """The updates of some modules or all by name, lazily and read afresh on each call."""
         entries = {name: self.entries[name] for name in (self.entries if names is None else names)}
-        keys = [key for entry in entries.values() for key in entry.keys.values()]
+        keys = [
+            key for entry in entries.values() for part, key in entry.keys.items() if part != "alpha"
+        ]
         tensors = self.file.tensors("", keys)
         return {name: update_of(entry, tensors) for name, entry in entries.items()}
 
@@ -113,7 +116,7 @@ def read_lora(path: Path) -> LoRAFile:
             problems.append(str(error))
     if problems:
         raise LoRAError(f"{path}: not a LoRA that can be read:\n{summarise(problems, shown=2)}")
-    _check_finite(file)
+    _check_finite(file, {parts[module]["alpha"]: alpha for module, alpha in alphas.items()})
     return LoRAFile(
         file=file,
         entries=entries,
@@ -134,16 +137,23 @@ def is_distilled(path: Path) -> bool:
 
 
 def _alphas(file: TensorFile, parts: Mapping[str, Mapping[str, str]]) -> dict[str, float]:
-    """The alpha of each module that has one; those that are no single number are left out."""
+    """The alpha of each module that has one; those that are no single number are left out.
+
+    Some files have integers there, which are no weight's type.
+    """
     keys = {module: keys["alpha"] for module, keys in parts.items() if "alpha" in keys}
-    keys = {module: key for module, key in keys.items() if file.infos[key].shape in ((), (1,))}
-    tensors = file.tensors("", keys.values())
-    return {module: cast(float, tensors[key].item()) for module, key in keys.items()}
+    tensors = cast(dict[str, mx.array], mx.load(str(file.path), format="safetensors"))
+    return {
+        module: float(cast(float, tensors[key].item()))
+        for module, key in keys.items()
+        if file.infos[key].shape in SCALAR
+    }
 
 
-def _check_finite(file: TensorFile) -> None:
-    tensors = file.tensors("", file.infos)
-    wrong = []
+def _check_finite(file: TensorFile, alphas: Mapping[str, float]) -> None:
+    """Raise LoRAError for NaN or infinity; ``alphas`` by key."""
+    tensors = file.tensors("", file.infos.keys() - alphas.keys())
+    wrong = [key for key, alpha in alphas.items() if not math.isfinite(alpha)]
     while tensors:  # taken out one by one, so that no more than one is in memory
         key, value = tensors.popitem()
         if not mx.isfinite(value).all().item():

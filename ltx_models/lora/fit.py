@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
+import mlx.core as mx
 import mlx.nn as nn
 
 from ltx_models.config import summarise
@@ -107,6 +108,14 @@ def fit_text_path(modules: nn.Module, files: Sequence[LoRAFile], config: Transfo
     return Fit(tuple(placed), (), (), (), tuple(chosen))
 
 
+def text_path(modules: Mapping[str, nn.Module]) -> nn.Module:
+    """Some of connectors and text projection as one module, by their names in a checkpoint."""
+    model = nn.Module()
+    for name, module in modules.items():
+        model[name] = module
+    return model
+
+
 class _Target(NamedTuple):
     weight: Shape
     linear: bool
@@ -120,7 +129,7 @@ def _targets(module: nn.Module) -> dict[str, _Target]:
     return found
 
 
-def own_weight(module: nn.Module, path: str):
+def own_weight(module: nn.Module, path: str) -> mx.array:
     """The weight of a norm, or a table itself, by its path."""
     at = module
     for part in path.split("."):

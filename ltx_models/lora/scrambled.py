@@ -20,7 +20,7 @@ SURE = 6.0  # standard errors
 
 
 def restored(factor: mx.array) -> mx.array:
-    """The factor (p, q) whose transpose's bytes were written in its place. Undone by itself not."""
+    """The factor (p, q), lora_A or lora_B, of which the bytes of the transpose were written."""
     rows, columns = factor.shape
     return mx.contiguous(factor).reshape(columns, rows).T
 

@@ -4,7 +4,8 @@ LoRA stays two factors. LoHa, the elementwise product of two products of rank r,
 (columns of the left factors multiplied pairwise, rows of the right ones): it is taken so where that
 is smaller than the weight. LoKr stays a Kronecker product, which is applied as two small products
 and is as small in memory as the file. DoRA is a factor for each row of the weight and of the
-update. What is left is dense: full differences, LoHa of large rank, and DoRA over columns.
+update; a strength scales all that it changes. What is left is dense, as large as a layer in float:
+full differences, LoHa of large rank, and DoRA over columns.
 """
 
 from collections.abc import Mapping
@@ -45,7 +46,7 @@ class Update(NamedTuple):
 
 def update_of(entry: Entry, tensors: Mapping[str, mx.array]) -> Update:
     """A module's update from its tensors, by key; lazily, and in their type."""
-    parts = {part: tensors[key] for part, key in entry.keys.items()}
+    parts = {part: tensors[key] for part, key in entry.keys.items() if part != "alpha"}
     magnitude = parts.get("magnitude")
     if magnitude is not None and magnitude.ndim == 1:
         magnitude = magnitude[:, None]

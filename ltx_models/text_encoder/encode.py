@@ -4,22 +4,39 @@ Gemma, projection and connectors can be loaded and called one by one, too: a tra
 features of its captions and applies the connectors later.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from textwrap import shorten
 from typing import NamedTuple
 
 import mlx.core as mx
+import mlx.nn as nn
 
-from ltx_models.checkpoint import Checkpoint
+from ltx_models.checkpoint import CONNECTORS, PROJECTION, TRANSFORMER, Checkpoint
 from ltx_models.errors import UserError
-from ltx_models.text_encoder.connector import MAX_LENGTH, load_connectors
-from ltx_models.text_encoder.features import TextFeatures, load_feature_extractor
+from ltx_models.text_encoder.connector import MAX_LENGTH, Connectors, load_connectors
+from ltx_models.text_encoder.features import FeatureExtractor, TextFeatures, load_feature_extractor
 from ltx_models.text_encoder.gemma import hidden_states, load_gemma
 from ltx_models.text_encoder.gemma_config import GemmaConfig, read_gemma_config
 from ltx_models.text_encoder.tokenizer import load_tokenizer, num_tokens, tokenize
 from ltx_models.weights import shapes
+
+# Changes networks of the text path once they are loaded, given by their names in a checkpoint.
+Adapt = Callable[[Mapping[str, nn.Module]], None]
+
+
+def named(
+    extractor: FeatureExtractor | None = None, connectors: Connectors | None = None
+) -> dict[str, nn.Module]:
+    """Networks of the text path by their names in a checkpoint."""
+    found: dict[str, nn.Module] = {}
+    if extractor is not None:
+        found[PROJECTION.removesuffix(".")] = extractor
+    if connectors is not None:
+        names = [name.removeprefix(TRANSFORMER).removesuffix(".") for name in CONNECTORS]
+        found |= dict(zip(names, connectors, strict=True))
+    return found
 
 
 class PromptContext(NamedTuple):
@@ -37,15 +54,19 @@ def encode_prompts(
     audio: bool = True,
     max_length: int = MAX_LENGTH,
     dtype: mx.Dtype,
+    adapt: Adapt | None = None,
 ) -> list[PromptContext]:
     """The contexts of some prompts, evaluated; every network is freed again.
 
-    ``max_length`` is the length to which a prompt is cut and filled up.
+    ``max_length`` is the length to which a prompt is cut and filled up. ``adapt`` puts LoRAs on
+    projection and connectors.
     """
     features = encode_features(
-        gemma_folder, checkpoint, prompts, max_length=max_length, dtype=dtype
+        gemma_folder, checkpoint, prompts, max_length=max_length, dtype=dtype, adapt=adapt
     )
-    contexts = connect(checkpoint, features, audio=audio, length=max_length, dtype=dtype)
+    contexts = connect(
+        checkpoint, features, audio=audio, length=max_length, dtype=dtype, adapt=adapt
+    )
     mx.clear_cache()
     return contexts
 
@@ -57,13 +78,16 @@ def encode_features(
     *,
     max_length: int = MAX_LENGTH,
     dtype: mx.Dtype,
+    adapt: Adapt | None = None,
 ) -> list[TextFeatures]:
     """The features of each prompt's own tokens, evaluated; Gemma and projection are freed again.
 
     Raises UserError as ``stream_features`` does.
     """
     return list(
-        stream_features(gemma_folder, checkpoint, prompts, max_length=max_length, dtype=dtype)
+        stream_features(
+            gemma_folder, checkpoint, prompts, max_length=max_length, dtype=dtype, adapt=adapt
+        )
     )
 
 
@@ -74,6 +98,7 @@ def stream_features(
     *,
     max_length: int = MAX_LENGTH,
     dtype: mx.Dtype,
+    adapt: Adapt | None = None,
 ) -> Iterator[TextFeatures]:
     """The features of each prompt's own tokens, one prompt after the other, evaluated.
 
@@ -91,6 +116,8 @@ def stream_features(
     if num_values <= sum(map(prod, shapes(extractor).values())):
         states = iter(list(states))
         mx.clear_cache()  # gives back what Gemma held
+    if adapt is not None:
+        adapt(named(extractor))
     for prompt in prompts:
         features = extractor(next(states))
         mx.eval(features)
@@ -152,9 +179,12 @@ def connect(
     audio: bool = True,
     length: int = MAX_LENGTH,
     dtype: mx.Dtype,
+    adapt: Adapt | None = None,
 ) -> list[PromptContext]:
     """The contexts of each prompt's features, evaluated; the connectors are freed again."""
     connectors = load_connectors(checkpoint, dtype=dtype)
+    if adapt is not None:
+        adapt(named(connectors=connectors))
     contexts = []
     for each in features:
         video = connectors.video(each.video[None], length=length)

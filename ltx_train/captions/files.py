@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ltx_models.errors import UserError
+from ltx_models.files import remove_unfinished
 from ltx_train.inputs.item import CAPTION_ENDING, Item, Outcome
 from ltx_train.inputs.text import read_text
 from ltx_train.precompute.config import PrecomputeConfig
@@ -45,6 +46,12 @@ def with_written_captions(
         except UserError as error:
             outcomes.append(failed(item, error))
     return found, outcomes
+
+
+def remove_unfinished_captions(items: Sequence[Item], config: PrecomputeConfig) -> None:
+    """Remove what runs that were killed had begun to write where captions are written."""
+    for folder in {caption_path(item, config).parent for item in items}:
+        remove_unfinished(folder, pattern=f".*{CAPTION_ENDING}.*.unfinished")
 
 
 def failed(item: Item, error: UserError) -> Outcome:

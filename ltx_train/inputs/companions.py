@@ -1,12 +1,14 @@
 """Folders of references and masks: a clip's own is the file of its name, whatever the ending."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from ltx_train.inputs.folder import list_files
-from ltx_train.inputs.item import Item, Outcome, stem_of
+from ltx_train.inputs.item import CLIP_ENDINGS, MEDIA_ENDINGS, SOUND_ENDINGS, Item, Outcome, stem_of
 from ltx_train.precompute.config import PrecomputeConfig
+
+WITH_SOUND = SOUND_ENDINGS + CLIP_ENDINGS
 
 
 class Companion(NamedTuple):
@@ -16,19 +18,21 @@ class Companion(NamedTuple):
     field: str
     word: str
     folder: Path
+    endings: tuple[str, ...]
 
 
 def companion_folders(config: PrecomputeConfig) -> list[Companion]:
     """Those that were given."""
+    sounds, their_masks = config.reference_audio_dir, config.audio_mask_dir
     all_of_them = (
-        ("--reference-dir", "reference_video", "reference", config.reference_dir),
-        ("--reference-audio-dir", "reference_audio", "reference sound", config.reference_audio_dir),
-        ("--video-mask-dir", "video_mask", "mask", config.video_mask_dir),
-        ("--audio-mask-dir", "audio_mask", "sound mask", config.audio_mask_dir),
+        ("--reference-dir", "reference_video", "reference", config.reference_dir, MEDIA_ENDINGS),
+        ("--reference-audio-dir", "reference_audio", "reference sound", sounds, WITH_SOUND),
+        ("--video-mask-dir", "video_mask", "mask", config.video_mask_dir, MEDIA_ENDINGS),
+        ("--audio-mask-dir", "audio_mask", "sound mask", their_masks, WITH_SOUND),
     )
     return [
-        Companion(flag, field, word, folder)
-        for flag, field, word, folder in all_of_them
+        Companion(flag, field, word, folder, endings)
+        for flag, field, word, folder, endings in all_of_them
         if folder is not None
     ]
 
@@ -46,7 +50,8 @@ def with_companions(
     shown = companion.folder.name
     outcomes += [fault._replace(name=f"{shown}/{fault.name}") for fault in faults]
     by_stem: dict[str, list[str]] = {}
-    for name in files:
+    fitting = [name for name in files if PurePath(name).suffix.lower() in companion.endings]
+    for name in fitting:
         by_stem.setdefault(stem_of(name), []).append(name)
     whole = []
     for item in items:
@@ -61,9 +66,11 @@ def with_companions(
         else:
             why = f"no {companion.word} of its name in {companion.folder}"
             outcomes.append(Outcome(item.name, "skipped", why))
-    outcomes += [
-        Outcome(f"{shown}/{name}", "skipped", f"a {companion.word} without its clip")
-        for name in files
-        if stem_of(name) not in known
-    ]
+    for name in files:
+        if name not in fitting:
+            why = f"no {companion.word}: {', '.join(companion.endings)} are read"
+            outcomes.append(Outcome(f"{shown}/{name}", "skipped", why))
+        elif stem_of(name) not in known:
+            why = f"a {companion.word} without its clip"
+            outcomes.append(Outcome(f"{shown}/{name}", "skipped", why))
     return whole

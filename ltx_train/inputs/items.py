@@ -54,6 +54,6 @@ def _captioned(
     for item in items:
         if item.caption is None:
             wanted = item.path.with_suffix(CAPTION_ENDING).name
-            why = f"no caption in {listed}, nor {wanted}" if listed else f"no caption; {wanted}"
-            outcomes.append(Outcome(item.name, "skipped", f"{why} is wanted"))
+            why = f"no caption in {listed}" if listed else "no caption"
+            outcomes.append(Outcome(item.name, "skipped", f"{why}; {wanted} is wanted"))
     return [item for item in items if item.caption is not None]

@@ -59,11 +59,18 @@ class Work:
     report: Report
     faults: dict[str, Outcome] = field(default_factory=dict)  # by the names of the clips
     written: set[str] = field(default_factory=set)  # names of those of which a file was written
+    mute: set[str] = field(
+        default_factory=set
+    )  # names of those with an empty sound track
 
     @property
     def whole(self) -> list[Seen]:
         """The clips that nothing has hindered."""
-        return [one for one in self.seen if one.item.name not in self.faults]
+        return [
+            one._replace(has_sound=one.has_sound and one.item.name not in self.mute)
+            for one in self.seen
+            if one.item.name not in self.faults
+        ]
 
 
 def encode_pictures(work: Work, encoder: VideoEncoder) -> None:
@@ -96,7 +103,11 @@ def _write_kind(kind: Kind, work: Work, encode: Encode) -> None:
     results = decode_ahead(((task, task.job) for task in tasks), work.pool, most=most)
     for number, (task, result) in enumerate(results, 1):
         fault = _fault(task, result.decoded)
-        if fault is None and result.array is not None:
+        if result.decoded.is_mute and task.job.source == task.item.path:
+            task.path.unlink(missing_ok=True)
+            work.mute.add(task.item.name)
+            fault = None
+        elif fault is None and result.array is not None:
             if kind == LATENTS:
                 _remove_unasked(task, work)
             fault = _write(task, result, encode)

@@ -12,9 +12,10 @@ from ltx_models.audio_vae import load_audio_decoder, load_audio_encoder, load_vo
 from ltx_models.check import check_text_encoder
 from ltx_models.checkpoint import Checkpoint, open_checkpoint
 from ltx_models.device import compute_dtype
-from ltx_models.files import check_writable
+from ltx_models.files import check_writable, remove_unfinished
 from ltx_models.video_vae import VideoVAEConfig, load_video_decoder, load_video_encoder
 from ltx_train.captions.caption import caption_items
+from ltx_train.captions.files import remove_unfinished_captions
 from ltx_train.data.layout import EMPTY_PROMPT, Kind, sample_path
 from ltx_train.inputs.item import Outcome
 from ltx_train.inputs.items import find_items
@@ -29,7 +30,6 @@ from ltx_train.precompute.store import (
     check_maker,
     manifest_line,
     remove_samples,
-    remove_unfinished,
     strangers,
     write_manifest,
 )
@@ -67,6 +67,7 @@ def precompute(config: PrecomputeConfig, *, report: Report, say: Say) -> list[Ou
         count = f"{len(others)} of its samples"
         say(f"{config.output_dir}: {count} are of no clip of this run and stay: {shown}")
     if config.caption:
+        remove_unfinished_captions(items, config)
         seen, rejected = _with_captions(seen, config, report)
         outcomes += rejected
     outcomes += _encode(seen, plan, checkpoint, gemma, report)
@@ -149,20 +150,21 @@ def _encode(
     mx.clear_cache()
     lines, outcomes = [], list(work.faults.values())
     for one, (_, _, said) in zip(work.whole, words, strict=True):
-        first = [*standing_notes(one, config), *([said] if said not in ("", KEPT) else [])]
-        line = manifest_line(config.output_dir, one.item, trigger=config.trigger, notes=first)
-        kept = [KEPT] if said == KEPT and one.item.name not in work.written else []
+        of_text = [note for note in said.split(BETWEEN) if note]
+        first = [*_standing_notes(one, config), *(note for note in of_text if note != KEPT)]
+        line = manifest_line(config.output_dir, one.item, notes=first)
+        kept = [KEPT] if KEPT in of_text and one.item.name not in work.written else []
         outcomes.append(Outcome(one.item.name, "done", BETWEEN.join([*kept, *line["notes"]])))
         lines.append(line)
     write_manifest(config.output_dir, lines)
     return outcomes
 
 
-def standing_notes(seen: Seen, config: PrecomputeConfig) -> list[str]:
+def _standing_notes(seen: Seen, config: PrecomputeConfig) -> list[str]:
     """What there is to say of a clip whether it was encoded now or before."""
     notes = []
     if seen.is_hdr:
         notes.append("HDR, read without tone mapping")
-    if config.with_audio and not seen.has_sound:
+    if config.with_audio and not seen.has_sound and not seen.is_still:
         notes.append("it has no sound")
     return notes

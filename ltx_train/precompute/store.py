@@ -1,13 +1,9 @@
 """Samples on disk: which are still what is asked for, who made them, and the list of them."""
 
 import json
-import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypedDict
-
-import psutil
 
 from ltx_models.checkpoint import Checkpoint
 from ltx_models.errors import UserError
@@ -17,7 +13,6 @@ from ltx_models.weights import TensorFile, WeightsError
 from ltx_train.data.layout import ENDING, KINDS, LATENTS, MANIFEST, Kind, sample_path
 from ltx_train.inputs.item import Item, stem_of
 
-UNFINISHED = re.compile(r"\..+\.(\d+)\.unfinished")
 HASH, NOTES = "source_sha256", "notes"
 BETWEEN = "; "  # notes
 
@@ -26,7 +21,7 @@ class Line(TypedDict):
     """What the manifest says of a clip."""
 
     clip: str
-    caption: str | None
+    caption: str  # as it is encoded
     trigger: str | None
     bucket: str
     fps: float
@@ -81,14 +76,6 @@ def check_maker(paths: Iterable[Path], maker: Maker) -> None:
         )
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove what runs that were killed left half written; what is being written now stays."""
-    for path in folder.rglob(".*.unfinished"):
-        match = UNFINISHED.fullmatch(path.name)
-        if match and (int(match[1]) == os.getpid() or not psutil.pid_exists(int(match[1]))):
-            path.unlink(missing_ok=True)
-
-
 def remove_samples(folder: Path, names: Iterable[str]) -> None:
     """Remove all files of clips: half a sample would stop a training, or spoil it."""
     for name in names:
@@ -113,13 +100,13 @@ def write_manifest(folder: Path, lines: Iterable[Line]) -> None:
     write_text(folder / MANIFEST, text)
 
 
-def manifest_line(folder: Path, item: Item, *, trigger: str | None, notes: Sequence[str]) -> Line:
+def manifest_line(folder: Path, item: Item, *, notes: Sequence[str]) -> Line:
     """What the manifest says of one sample; ``notes`` are those that are in none of its files."""
     abouts = _metadata(folder, item.stem)
     return {
         "clip": item.name,
-        "caption": item.caption,
-        "trigger": trigger,
+        "caption": abouts["conditions"]["caption"],
+        "trigger": abouts["conditions"]["trigger"] or None,
         "bucket": abouts[LATENTS]["bucket"],
         "fps": float(abouts[LATENTS]["fps"]),
         "has_sound": "audio_latents" in abouts,

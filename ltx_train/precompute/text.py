@@ -27,7 +27,7 @@ from ltx_train.data.layout import (
 )
 from ltx_train.inputs.item import Item, Outcome
 from ltx_train.precompute.config import PrecomputeConfig
-from ltx_train.precompute.store import Maker, check_maker, made_by, stored_metadata
+from ltx_train.precompute.store import BETWEEN, Maker, check_maker, made_by, stored_metadata
 
 Metadata = dict[str, str]
 KEPT = "kept, as nothing changed"
@@ -67,10 +67,11 @@ def write_features(
         for path in by_caption[caption]:
             write_tensors(path, feature_tensors(features), wanted[path])
     notes = cut_notes(gemma, captions)
-    return [
-        Outcome(item.name, "done", notes.get(caption, "" if path in wanted else KEPT))
-        for item, caption, path in zip(items, captions, paths, strict=True)
-    ]
+    outcomes = []
+    for item, caption, path in zip(items, captions, paths, strict=True):
+        said = ["" if path in wanted else KEPT, notes.get(caption, "")]
+        outcomes.append(Outcome(item.name, "done", BETWEEN.join(filter(None, said))))
+    return outcomes
 
 
 def text_model(checkpoint: Checkpoint, gemma: Path) -> Metadata:
@@ -121,7 +122,7 @@ def cut_notes(gemma: Path, captions: Iterable[str]) -> Mapping[str, str]:
     distinct = list(dict.fromkeys(captions))
     left_out = zip(distinct, num_tokens_left_out(gemma, distinct), strict=True)
     return {
-        caption: f"the last {number} tokens of its text are left out; {MAX_LENGTH} are read"
+        caption: f"the last {number} tokens of its text are left out, {MAX_LENGTH} are read"
         for caption, number in left_out
         if number
     }

@@ -4,7 +4,6 @@ Nothing here imports MLX: a worker is there at once, and leaves the memory to th
 """
 
 import hashlib
-import tempfile
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import islice
@@ -16,7 +15,7 @@ import numpy as np
 from ltx_infer.media.images import read_image
 from ltx_infer.media.masks import read_mask, token_weights
 from ltx_infer.media.resize import MIDDLE, Place, to_pixels
-from ltx_infer.media.sound import read_sound
+from ltx_infer.media.sound import NoSoundError, read_sound
 from ltx_infer.media.video import stream_frames, video_info
 from ltx_infer.media.write import Sound
 from ltx_models.errors import UserError, reason
@@ -52,6 +51,7 @@ class Decoded(NamedTuple):
     rate: int = 0  # samples of a sound in a second
     notes: tuple[str, ...] = ()
     fault: str = ""
+    is_mute: bool = False  # a sound track with nothing in it
     num_frames: int | None = None  # where they are too few
 
 
@@ -62,10 +62,12 @@ def decode(job: Job, out: BinaryIO) -> Decoded:
         if digest == job.known_hash:
             return Decoded(digest)
         return READERS[job.what](job, out)._replace(source_sha256=digest)
+    except NoSoundError as error:
+        return Decoded(fault=str(error), is_mute=True)
     except UserError as error:
         return Decoded(fault=" ".join(str(error).split("\n")))
     except OSError as error:
-        place = error.filename or f"the temporary folder {tempfile.gettempdir()}"
+        place = error.filename or "the temporary folder, which TMPDIR names"
         return Decoded(fault=f"{place}: {reason(error)}")
     except MemoryError as error:
         return Decoded(fault=f"{job.source}: the memory is too small for it: {error}")

@@ -18,7 +18,7 @@ from ltx_models.transformer.block import Streams
 from ltx_models.transformer.config import TransformerConfig
 from ltx_train.config import ModelConfig
 from ltx_train.data.dataset import version_text
-from ltx_train.data.samples import Part, Sample, SampleFile, read_part
+from ltx_train.data.samples import Part, Sample, SampleFile, read_features, read_part
 from ltx_train.precompute.store import made_by
 
 
@@ -131,7 +131,7 @@ def _check_latents(part: Part, sizes: Mapping[int, int], checkpoint: Checkpoint)
 
 
 def check_values(samples: Sequence[Sample], *, report: Report) -> None:
-    """Read all latents and masks once. Raises UserError for one with a value that is not finite.
+    """Read all that there is once. Raises UserError for what has a value that is not finite.
 
     Better now than in the middle of a night, when its turn comes.
     """
@@ -139,6 +139,7 @@ def check_values(samples: Sequence[Sample], *, report: Report) -> None:
     for number, sample in enumerate(samples, 1):
         for part in sample.parts.values():
             read_part(part)
+        read_features(sample.conditions)
         report("data", number, len(samples))
 
 

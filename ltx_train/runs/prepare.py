@@ -14,13 +14,18 @@ from ltx_models.checkpoint import TRANSFORMER, Checkpoint, open_checkpoint
 from ltx_models.device import compute_dtype
 from ltx_models.errors import UserError
 from ltx_models.identity import weights_hash
+from ltx_models.lora.adapters import load_trainable as load_adapter
+from ltx_models.lora.files import read_lora
 from ltx_models.transformer.config import TransformerConfig
+from ltx_models.transformer.model import Transformer
 from ltx_models.video_vae import VideoVAEConfig
 from ltx_train.config import TrainConfig
 from ltx_train.data.batches import Scales, data_folders
 from ltx_train.data.dataset import Dataset, open_dataset
 from ltx_train.data.order import check_batches
 from ltx_train.data.samples import Sample, SampleFile
+from ltx_train.memory.fit import check_fit
+from ltx_train.memory.plan import Plan, batch_shapes, encoder_bytes, make_plan
 from ltx_train.model import Trainable, base_dtype, load_trainable, run_streams
 from ltx_train.output.facts import Facts, run_facts
 from ltx_train.output.layout import WEIGHTS
@@ -33,10 +38,10 @@ from ltx_train.runs.checks import (
     find_base,
 )
 from ltx_train.runs.contexts import caption_files, context_sizes
-from ltx_train.runs.fit import check_fit
-from ltx_train.runs.plan import Plan, batch_shapes, encoder_bytes, make_plan
 from ltx_train.runs.random_data import random_data
 from ltx_train.runs.resume import Origin, check_output, check_unchanged, find_origin, origin_beside
+from ltx_train.runs.state import check_state
+from ltx_train.step import new_state
 from ltx_train.validation.heldout import hold_out
 from ltx_train.validation.prepare import check_validation
 
@@ -102,15 +107,18 @@ def prepare(
     notes += check_validation(config, checkpoint, files, dtype=compute_dtype())
     encoder = _encoder_bytes(config, files)
 
-    def plan_of(config: TrainConfig) -> Plan:
-        return _plan(config, checkpoint, dataset.samples, len(captions), encoder)
+    def plan_of(config: TrainConfig, shapes: Trainable | None = None) -> Plan:
+        model = (shapes or _shapes(config, checkpoint)).model
+        return _plan(model, config, checkpoint, dataset.samples, len(captions), encoder)
 
-    plan = plan_of(config)
+    shapes = _shapes(config, checkpoint)
+    plan = plan_of(config, shapes)
     check_fit(plan, config, limit, plan_of=plan_of)
     base_hash = weights_hash([checkpoint.path], prefixes=(TRANSFORMER,))
     start, changed = _find_start(
         config, resume=resume, force=force, base_hash=base_hash, data_hash=facts.data_hash
     )
+    _check_start(start, config, shapes.model)
     check_values(whole.samples, report=report)
     return Job(
         config=config,
@@ -122,7 +130,7 @@ def prepare(
         facts=facts,
         base_hash=base_hash,
         start=start,
-        modules=_shapes(config, checkpoint).modules,
+        modules=shapes.modules,
         plan=plan,
         notes=[*notes, *changed],
     )
@@ -145,6 +153,7 @@ def _shapes(config: TrainConfig, checkpoint: Checkpoint) -> Trainable:
 
 
 def _plan(
+    model: Transformer,
     config: TrainConfig,
     checkpoint: Checkpoint,
     samples: Sequence[Sample],
@@ -155,7 +164,7 @@ def _plan(
     streams = run_streams(config.training_strategy)
     sizes = context_sizes(transformer, streams, dtype=compute_dtype())
     return make_plan(
-        _shapes(config, checkpoint).model,
+        model,
         config,
         batch_shapes(samples, config),
         dtype=base_dtype(config),
@@ -193,6 +202,15 @@ def _find_start(
         "checkpoints.no_resume=true takes the weights alone"
     )
     return Start(path, origin), [line, *check_unchanged(origin, config, **hashes, force=True)]
+
+
+def _check_start(start: Start, config: TrainConfig, model: Transformer) -> None:
+    """Raise UserError where what a run starts from is damaged, or not of the model's shapes."""
+    if start.weights is not None and config.lora is not None:
+        load_adapter(model, read_lora(start.weights))
+    if start.origin is not None:
+        averaged = config.optimization.ema_decay is not None
+        check_state(start.origin.path, new_state(model, keep_average=averaged))
 
 
 def _find_weights(config: TrainConfig) -> Path:

@@ -95,6 +95,29 @@ def read_facts(path: Path) -> RunFacts:
 def read_state(path: Path, like: TrainState) -> TrainState:
     """The state of a folder, evaluated; ``like`` is the one that a new run would start from.
 
+    Raises UserError as ``check_state``.
+    """
+    found = check_state(path, like)
+    mx.eval(found)
+    parameters = {name: found[f"parameters.{name}"] for name in like.parameters}
+    if "updates" not in found:
+        kept = dict(parameters) if like.average else {}
+        return like._replace(parameters=parameters, average=kept)
+    first, second = (
+        {name: found[f"{part}.{name}"] for name in like.parameters} for part in Moments._fields
+    )
+    return TrainState(
+        parameters=parameters,
+        moments=Moments(first, second),
+        average={name: found[f"average.{name}"] for name in like.average},
+        updates=found["updates"],
+        skipped_in_a_row=found["skipped_in_a_row"],
+    )
+
+
+def check_state(path: Path, like: TrainState) -> Tensors:
+    """The tensors of a state by name, not yet read.
+
     Raises UserError for a folder that is not whole, and for weights that are not the run's.
     """
     found = _read(path)
@@ -111,21 +134,7 @@ def read_state(path: Path, like: TrainState) -> TrainState:
         raise UserError(
             f"{path}: what it trained is not what this run trains:\n{summarise(problems, shown=2)}"
         )
-    mx.eval(found)
-    parameters = {name: found[f"parameters.{name}"] for name in like.parameters}
-    if "updates" not in found:
-        kept = dict(parameters) if like.average else {}
-        return like._replace(parameters=parameters, average=kept)
-    first, second = (
-        {name: found[f"{part}.{name}"] for name in like.parameters} for part in Moments._fields
-    )
-    return TrainState(
-        parameters=parameters,
-        moments=Moments(first, second),
-        average={name: found[f"average.{name}"] for name in like.average},
-        updates=found["updates"],
-        skipped_in_a_row=found["skipped_in_a_row"],
-    )
+    return found
 
 
 def remove_states(folder: Path, steps: Collection[int]) -> None:

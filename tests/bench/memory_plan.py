@@ -4,8 +4,8 @@ import mlx.core as mx
 
 from ltx_train.config import TrainConfig
 from ltx_train.loss import input_maker
-from ltx_train.runs.activations import StreamShape
-from ltx_train.runs.plan import make_plan
+from ltx_train.memory.activations import StreamShape
+from ltx_train.memory.plan import make_plan
 from ltx_train.step import MicroBatch, make_step, new_state
 from tests.bench import train_step
 from tests.bench.train_step import NUM_AUDIO, NUM_CONTEXT, RANK

@@ -19,6 +19,12 @@ CHANGES = (
     "lora.alpha=8",
     "optimization.steps=20",
     "optimization.learning_rate=1e-2",
+    "training_strategy.audio=null",
+    "validation.generate_audio=false",
+    "validation.video_dims=[64, 64, 9]",
+    "validation.inference_steps=2",
+    "validation.interval=10",
+    "checkpoints.interval=8",
     "output_dir=out",
 )
 
@@ -47,11 +53,43 @@ def folder(tiny, tmp_path_factory) -> Path:
 
 
 def test_run_leaves_a_log_and_an_adapter(folder):
-    log = (folder / "out/metrics.jsonl").read_text().splitlines()
-    assert len(log) == 20
-    assert all(0 < json.loads(line)["loss"] < 100 for line in log)
+    lines = (folder / "out/metrics.jsonl").read_text().splitlines()
+    steps = [row for row in map(json.loads, lines) if row["kind"] == "step"]
+    assert [row["step"] for row in steps] == list(range(1, 21))
+    assert all(0 < row["loss"] < 100 for row in steps)
     adapter = read_lora(folder / "out/checkpoints/lora_weights_step_00020.safetensors")
     assert {entry.rank for entry in adapter.entries.values()} == {8}
+
+
+def test_run_leaves_what_it_is_known_by(folder):
+    """Adapters and states of every 8 steps, clips from step 0 on, the page, the configuration."""
+    out = folder / "out"
+    assert {path.name for path in out.iterdir()} == {
+        "checkpoints",
+        "metrics.jsonl",
+        "report.html",
+        "samples",
+        "training_config.yaml",
+    }
+    assert sorted(path.name for path in (out / "checkpoints").iterdir()) == [
+        *(f"lora_weights_step_{step:05}.safetensors" for step in (8, 16, 20)),
+        *(f"state_{step:05}" for step in (8, 16, 20)),
+    ]
+    assert sorted(path.name for path in (out / "samples").iterdir()) == [
+        f"step_{step:06}_{number}.mp4" for step in (0, 10, 20) for number in (1, 2)
+    ]
+
+
+def test_a_dry_run_says_what_will_be_done(folder):
+    """On stdout, and nothing is written; the folder of the other run is refused."""
+    there = sorted(folder.rglob("*"))
+    words = (*CHANGES[:-1], "output_dir=other", "--dry-run")
+    lines = command("ltx-train", folder, "--config", CONFIG, *words).splitlines()
+    starts = [line.split(":")[0] for line in lines if line[0] != " "]
+    assert starts[:7] == ["base", "data", "trained", "schedule", "saved", "validation", "memory"]
+    assert lines[1] == "data: 2 samples: 2 of 64x64x9"
+    assert "  24 transformer_blocks.*.attn1: to_k, to_out.0, to_q, to_v" in lines
+    assert sorted(folder.rglob("*")) == there
 
 
 def test_adapter_makes_another_clip(folder, generate):

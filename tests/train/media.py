@@ -11,7 +11,7 @@ from PIL import Image
 from tests.infer.media.odd_media import tone, write_video
 
 FRAMES = 11
-HUGE = (6000, 3000)  # columns and rows
+HUGE = (5000, 2400)  # columns and rows
 TIMES = (0, 20, 90, 110, 180, 200, 300, 310, 330, 400, 480)  # of a variable rate, in milliseconds
 
 

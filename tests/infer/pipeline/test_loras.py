@@ -117,8 +117,9 @@ def test_layers_that_are_left_out_are_counted(tiny, partly):
     said = []
     prepare_job(build({**config, "one_stage": True}), say=said.append)
     assert said == [
-        "partly.safetensors: without 1 of its 3 layers, which this model lacks",
-        "partly.safetensors: without 1 of its 3 layers, as the run has no sound",
+        "partly.safetensors: without 1 of its 3 layers, which this model lacks: "
+        "transformer_blocks.9.to_q",
+        "partly.safetensors: without 1 of its 3 layers, as the run has no sound: audio_proj_out",
     ]
     config["lora_allow_unmatched"] = False
     with pytest.raises(UserError, match=r"1 of its 3 layers are not in this model"):

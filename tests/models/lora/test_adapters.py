@@ -1,11 +1,14 @@
 import re
+from io import StringIO
 from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mlx.utils import tree_flatten
 
 from ltx_models.lora.adapters import (
     Strength,
@@ -148,21 +151,48 @@ def test_bfloat16_model_keeps_its_type(folder):
 @pytest.mark.parametrize(
     ("mode", "bits", "group_size"),
     [
-        ("affine", 4, 32),
-        ("affine", 6, 32),
-        ("affine", 8, 32),
+        *(("affine", bits, size) for bits in (2, 3, 4, 5, 6, 8) for size in (32, 64, 128)),
         ("mxfp4", 4, 32),
         ("mxfp8", 8, 32),
         ("nvfp4", 4, 16),
     ],
 )
 def test_quantised_base_plus_update(mode, bits, group_size):
-    base = nn.Linear(64, 32).to_quantized(group_size=group_size, bits=bits, mode=mode)
-    assert weight_shape(base) == (32, 64)
-    A, B, x = mx.random.normal((3, 64)), mx.random.normal((32, 3)), mx.random.normal((2, 5, 64))
-    layer = LoRALinear(base, {0: Adapter(A, B, 2.0)})
-    layer.set_strengths([0.7])
-    assert mx.allclose(layer(x), base(x) + 1.4 * (x @ A.T) @ B.T, rtol=1e-5, atol=1e-4)
+    base = nn.Linear(128, 32).to_quantized(group_size=group_size, bits=bits, mode=mode)
+    assert weight_shape(base) == (32, 128)
+    draws = [((3, 128), (32, 3)), ((2, 128), (32, 2))]
+    parts = [Adapter(mx.random.normal(A), mx.random.normal(B), 2.0) for A, B in draws]
+    x = mx.random.normal((2, 5, 128))
+    layer = LoRALinear(base, dict(enumerate(parts)))
+    layer.set_strengths([0.7, -0.3])
+    inputs = np.array(x, np.float64)
+    want = np.array(base(x), np.float64)
+    for strength, (A, B, scale) in zip((0.7, -0.3), parts, strict=True):
+        want += strength * scale * inputs @ np.array(A, np.float64).T @ np.array(B, np.float64).T
+    assert np.abs(np.array(layer(x)) - want).max() <= 1e-5 * np.abs(want).max()
+
+    layer.unfreeze(recurse=False, keys=["lora_A", "lora_B"])
+    _, gradients = nn.value_and_grad(layer, lambda layer, x: layer(x).square().sum())(layer, x)
+    reached = dict(tree_flatten(gradients))
+    assert reached.keys() == {"lora_A", "lora_B"}
+    assert all(mx.abs(value).max().item() > 0 for value in reached.values())
+
+
+def test_adapters_are_not_put_together_again_at_each_call():
+    layer = LoRALinear(nn.Linear(64, 32), {n: _random_adapter(rank=8) for n in range(4)})
+    x = mx.random.normal((3, 64))
+    for strengths in ([1.0] * 4, [0.5, 0.0, 0.2, 1.0]):
+        layer.set_strengths(strengths)
+        mx.eval(layer(x))
+        graph = StringIO()
+        mx.export_to_dot(graph, layer(x))
+        assert "Matmul" in graph.getvalue()
+        assert "Concatenate" not in graph.getvalue()
+        assert "Gather" not in graph.getvalue()
+
+
+def _random_adapter(*, rank: int) -> Adapter:
+    return Adapter(mx.random.normal((rank, 64)), mx.random.normal((32, rank)), 1.0)
 
 
 def test_quantised_model_is_attached_to_but_not_fused_into(folder):
@@ -221,11 +251,11 @@ def test_unmatched_layers_are_passed_over_if_asked(folder):
     file = renamed(
         folder,
         lora_file(folder, 1, paths=SOME),
-        lambda key: key.replace(f"{SOUND}.", "connectors.text_proj_in."),
+        lambda key: key.replace(f"{SOUND}.", "text_encoders.layers.0."),
     )
     fit = attach(model, [(file, Strength())], allow_unmatched=True)
     assert sorted(fit.placed) == sorted({PICTURE, ACROSS})
-    assert fit.unmatched == ("connectors.text_proj_in",)
+    assert fit.unmatched == ("text_encoders.layers.0",)
     assert lora_layers(model).keys() == {PICTURE, ACROSS}
 
 

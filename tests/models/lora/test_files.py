@@ -40,9 +40,10 @@ def test_styles_of_keys(prefix, names, tmp_path):
     assert mx.array_equal(adapter.B, 3 * B)
 
 
+@pytest.mark.parametrize("dtype", [mx.bfloat16, mx.int64])
 @pytest.mark.parametrize("shape", [(), (1,)])
-def test_alpha_over_rank_is_the_scale(shape, tmp_path):
-    alpha = {f"diffusion_model.{MODULE}.alpha": mx.full(shape, 3, mx.bfloat16)}
+def test_alpha_over_rank_is_the_scale(shape, dtype, tmp_path):
+    alpha = {f"diffusion_model.{MODULE}.alpha": mx.full(shape, 3, dtype)}
     lora = read_lora(write(tmp_path, pair() | alpha))
     assert lora.entries[MODULE].alpha == 3
     assert lora.entries[MODULE].scale == lora.updates()[MODULE].low_rank.scale == 1.5
@@ -79,6 +80,7 @@ def test_metadata(metadata, spatial, temporal, version, tmp_path):
 
 NAN = mx.array([[float("nan")] * 2] * 4)
 AT = f"diffusion_model.{MODULE}"
+HALVES = {"w1_a": B, "w1_b": A, "w2_a": B, "w2_b": mx.ones((2, 4))}
 
 
 @pytest.mark.parametrize(
@@ -107,6 +109,35 @@ AT = f"diffusion_model.{MODULE}"
         ),
         (pair(up=NAN), f"NaN or infinity in {AT}.lora_B.weight, 1 such in all.\nThe file is"),
         (pair(down=A / 0), f"NaN or infinity in {AT}.lora_A.weight"),
+        (pair() | {f"{AT}.alpha": mx.array(float("inf"))}, f"NaN or infinity in {AT}.alpha"),
+        (pair() | {f"{AT}.diff": A}, "parts of more than one family"),
+        (pair() | {f"{AT}.hada_w1_a": A}, "parts of more than one family"),
+        ({f"{AT}.dora_scale": A}, f"{AT}.dora_scale without a LoRA that it belongs to"),
+        (
+            pair() | {f"{AT}.dora_scale": A},
+            f"{AT}.dora_scale: (2, 6); (4,) or (4, 1) or (1, 6) would",
+        ),
+        ({f"{AT}.diff_b": A}, f"{AT}.diff_b: (2, 6); (out,) would fit"),
+        ({f"{AT}.hada_w1_a": A}, "no hada_w1_b and no hada_w2_a and no hada_w2_b beside"),
+        (
+            {f"{AT}.lokr_w1": A, f"{AT}.lokr_w1_a": A, f"{AT}.lokr_w1_b": A, f"{AT}.lokr_w2": A},
+            "parts that exclude each other",
+        ),
+        ({f"{AT}.lokr_w1": A[0], f"{AT}.lokr_w2": A}, "lokr_w1 (6,); two dimensions would fit"),
+        (
+            {f"{AT}.lokr_w1": A, f"{AT}.lokr_w2_a": A, f"{AT}.lokr_w2_b": A},
+            "lokr_w2_b (2, 6) and lokr_w2_a (2, 6) do not multiply",
+        ),
+        (
+            {f"{AT}.hada_{half}": x for half, x in HALVES.items()},
+            "halves of sizes (4, 6) and (4, 4); equal fit",
+        ),
+        (pair() | {f"{AT}.lora_mid.weight": A}, "lora_mid.weight is a factor of convolutions"),
+        (pair() | {f"{AT}.lora_B.bias": A}, "lora_B.bias is a bias of lora_B's own"),
+        ({f"{AT}.oft_blocks": A}, "oft_blocks is of the family OFT"),
+        ({f"{AT}.oft_R.default.weight": A}, "oft_R.default.weight is of the family OFT"),
+        ({f"{AT}.a1.weight": A}, "a1.weight is of the family GLoRA"),
+        ({f"{AT}.set_weight": A}, "set_weight is a weight to be replaced or reshaped"),
         ({}, "there is no tensor in it"),
     ],
 )
@@ -178,7 +209,9 @@ def test_streams_of_layers(module, audio):
     assert is_audio(module) == audio
 
 
-names = st.text("abz_", min_size=1, max_size=6).filter(lambda name: name not in ("transformer", "model"))
+names = st.text("abz_", min_size=1, max_size=6).filter(
+    lambda name: name not in ("transformer", "model")
+)
 modules = st.lists(names | st.integers(0, 99).map(str), min_size=1, max_size=4).map(".".join)
 
 

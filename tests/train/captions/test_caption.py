@@ -8,19 +8,14 @@ import mlx.core as mx
 import pytest
 from PIL import Image
 
-from ltx_models.checkpoint import open_checkpoint
 from ltx_models.errors import UserError
-from ltx_models.weights import TensorFile
 from ltx_train.captions.caption import INSTRUCTION, caption_items
 from ltx_train.captions.frames import sample_frames
 from ltx_train.captions.tidy import tidy
 from ltx_train.captions.with_mlx import MAX_TOKENS, load_captioner
-from ltx_train.data.layout import sample_path
 from ltx_train.inputs.buckets import Bucket
 from ltx_train.inputs.item import Item, Outcome
 from ltx_train.precompute.config import PrecomputeConfig
-from ltx_train.precompute.text import write_features
-from tests.conftest import GOLDEN
 from tests.train.captions.tiny_vlm import WORDS, write_vlm
 from tests.train.conftest import write_pair
 
@@ -40,8 +35,8 @@ def clips(tmp_path) -> Path:
     return tmp_path / "clips"
 
 
-def items_of(clips: Path, **captions: str) -> list[Item]:
-    return [Item(clips / name, name, captions.get(Path(name).stem)) for name in NAMES]
+def items_of(clips: Path, *names: str, **captions: str) -> list[Item]:
+    return [Item(clips / name, name, captions.get(Path(name).stem)) for name in names or NAMES]
 
 
 def caption(clips: Path, model: Path, items=None, **changes):
@@ -85,7 +80,7 @@ def test_every_clip_gets_a_caption_beside_it_and_a_second_run_captions_nothing(v
 
 def test_a_caption_is_what_the_model_says_of_the_frames(vlm, clips):
     """Once more, from its parts; and always the same."""
-    ready, _, _ = caption(clips, vlm)
+    ready, _, _ = caption(clips, vlm, items_of(clips, "a.mp4", "still.png"))
     captioner = load_captioner(str(vlm), INSTRUCTION)
     for item in ready:
         frames = sample_frames(item.path, max_frames=9)
@@ -95,8 +90,9 @@ def test_a_caption_is_what_the_model_says_of_the_frames(vlm, clips):
         assert len(answer.text.split()) == MAX_TOKENS
         assert tidy(answer.text, is_whole=False) == item.caption
     assert len({item.caption for item in ready}) > 1
-    other, _, _ = caption(clips, vlm, caption_prompt=WORDS[5], dataset="x", input_dir=None)
-    assert {item.caption for item in other}.isdisjoint(item.caption for item in ready)
+    another = {"caption_prompt": WORDS[5], "dataset": "x", "input_dir": None}
+    (other,), _, _ = caption(clips, vlm, items_of(clips, "a.mp4"), **another)
+    assert other.caption != ready[0].caption
 
 
 def test_a_persons_captions_stay(vlm, clips):
@@ -113,22 +109,22 @@ def test_a_persons_captions_stay(vlm, clips):
 
 
 def test_captions_of_a_data_set_lie_in_the_output_folder(vlm, clips):
-    ready, _, _ = caption(clips, vlm, dataset="people/boats", input_dir=None)
+    items = items_of(clips, "sub/größe.mov")
+    ready, _, _ = caption(clips, vlm, items, dataset="people/boats", input_dir=None)
     assert texts(clips) == {}
-    written = texts(clips.parent / "data" / "captions")
-    assert list(written) == ["a.txt", "still.txt", "sub/größe.txt"]
-    again, _, _ = caption(clips, clips / "gone", dataset="people/boats", input_dir=None)
+    assert list(texts(clips.parent / "data" / "captions")) == ["sub/größe.txt"]
+    again, _, _ = caption(clips, clips / "gone", items, dataset="people/boats", input_dir=None)
     assert again == ready
 
 
 def test_one_failure_does_not_stop_the_rest(vlm, clips):
     (clips / "a.mp4").write_text("a text")
-    ready, outcomes, seen = caption(clips, vlm)
-    assert [item.name for item in ready] == list(NAMES[1:])
+    ready, outcomes, seen = caption(clips, vlm, items_of(clips, "a.mp4", "still.png"))
+    assert [item.name for item in ready] == ["still.png"]
     ((name, status, reason),) = outcomes
     assert (name, status) == ("a.mp4", "failed")
     assert "a.mp4: not a video or sound that can be read" in reason
-    assert seen[-1] == ("captions", 3, 3)
+    assert seen[-1] == ("captions", 2, 2)
 
 
 def changed_vlm(vlm: Path, folder: Path, **changes) -> Path:
@@ -187,15 +183,3 @@ def test_transformers_without_torch_says_what_to_install(clips):
         "--caption-backend transformers: it needs PyTorch, which is not installed.",
         'pip install torch  (or, in a clone of ltx-mlx: pip install -e ".[interop]")',
     ]
-
-
-def test_the_trigger_is_in_what_is_encoded_and_not_in_the_text(vlm, clips):
-    ready, _, _ = caption(clips, vlm, trigger="sks")
-    config = PrecomputeConfig(clips.parent / "data", "tiny", trigger="sks")
-    checkpoint = open_checkpoint(GOLDEN / "ltx2.3-tiny.safetensors")
-    write_features(ready, config, checkpoint, GOLDEN / "gemma3-tiny", report=lambda *_: None)
-    for item in ready:
-        path = sample_path(config.output_dir, "conditions", item.stem)
-        assert TensorFile(path).metadata["caption"] == f"sks {item.caption}"
-        assert not item.caption.startswith("sks")
-        assert item.path.with_suffix(".txt").read_text() == f"{item.caption}\n"

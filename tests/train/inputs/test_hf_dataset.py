@@ -113,7 +113,7 @@ def test_rows_that_cannot_be_used(find, clips, tmp_path):
     assert found == {
         "row 1": ("failed", f"{clips / 'gone.mp4'}: there is no such file"),
         "row 2": ("failed", "nothing in its video"),
-        "s.png": ("skipped", f"no caption in {tmp_path / 'table'}, nor s.txt is wanted"),
+        "s.png": ("skipped", f"no caption in {tmp_path / 'table'}; s.txt is wanted"),
     }
 
 

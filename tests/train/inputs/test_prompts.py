@@ -41,7 +41,7 @@ def test_forms_of_a_prompts_file(find, clips, prompts, name):
         ("a.mp4", clips / "a.mp4", "one"),
         ("b/c.png", clips / "b/c.png", "two, and more"),
     ]
-    assert outcomes == [("d.webm", "skipped", f"no caption in {name}, nor d.txt is wanted")]
+    assert outcomes == [("d.webm", "skipped", f"no caption in {name}; d.txt is wanted")]
 
 
 def test_captions_in_the_order_of_names(find, clips, prompts):

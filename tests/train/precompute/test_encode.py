@@ -4,11 +4,13 @@ import hashlib
 import json
 from pathlib import Path
 
+import av
 import mlx.core as mx
 import numpy as np
 import pytest
 
 from ltx_infer.media.resize import temporal_subsample, to_pixels
+from ltx_infer.media.video import video_info
 from ltx_models.audio_vae import AudioVAEConfig, encode_waveform, load_audio_encoder
 from ltx_models.checkpoint import open_checkpoint
 from ltx_models.errors import UserError
@@ -109,6 +111,46 @@ def test_picture_and_sound_change_at_the_same_time(tiny, tmp_path):
     video = mx.array(to_pixels(changing, height=32, width=64))
     direct = load_video_encoder(model, dtype=mx.float32)(video)[0]
     assert mx.allclose(tensor(data / "latents/changing.safetensors"), direct, atol=1e-5)
+
+
+def write_empty_track(path: Path) -> Path:
+    """A clip with a sound track that has no samples, as some screen recorders write."""
+    frames = noise(25)
+    with av.open(str(path), "w", format="matroska") as container:
+        video = container.add_stream("ffv1", 24, width=frames.shape[2], height=frames.shape[1])
+        video.pix_fmt = "bgr0"
+        container.add_stream("pcm_f32le", RATE, layout="stereo")
+        for frame in frames:
+            container.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(video.encode())
+    path.with_suffix(".txt").write_text("a clip")
+    return path
+
+
+def test_a_sound_track_with_nothing_in_it_is_none(tiny, tmp_path):
+    """Nor does the sound stay that the clip had before."""
+    clips, data = tmp_path / "clips", tmp_path / "data"
+    write(clips / "a.mkv", noise(25), sound=tone(2 * RATE))
+    assert said(clips, data, with_audio=True) == {"a.mkv": ("done", "")}
+    write_empty_track(clips / "a.mkv")
+    assert video_info(clips / "a.mkv").has_sound
+    for kept in ("", f"{KEPT}; "):
+        outcomes = said(clips, data, with_audio=True)
+        assert outcomes == {"a.mkv": ("done", f"{kept}it has no sound")}
+        assert files(data) == {"latents/a.safetensors", "conditions/a.safetensors"}
+        (line,) = manifest(data)
+        assert (line["has_sound"], line["notes"]) == (False, ["it has no sound"])
+
+
+def test_a_reference_sound_with_nothing_in_it_is_a_failure(tiny, tmp_path):
+    write(tmp_path / "clips/a.mkv", noise(25))
+    (tmp_path / "refs").mkdir()
+    write_empty_track(tmp_path / "refs/a.mkv")
+    outcomes = said(tmp_path / "clips", tmp_path / "data", reference_audio_dir=tmp_path / "refs")
+    why = f"its reference sound: {tmp_path / 'refs/a.mkv'}: has no sound"
+    assert outcomes.pop("a.mkv") == ("failed", why)
+    endings = ".wav, .flac, .mp3, .ogg, .m4a, .mp4, .mov, .mkv, .webm, .gif"
+    assert outcomes == {"refs/a.txt": ("skipped", f"no reference sound: {endings} are read")}
 
 
 def test_what_is_said_of_sound_is_kept(tiny, tmp_path):
@@ -265,6 +307,7 @@ def test_a_clip_that_fails_on_the_way_leaves_no_file(tiny, tmp_path):
     assert files(data) == whole
 
 
+@pytest.mark.slow
 def test_what_this_run_does_not_make_goes_with_the_clip_that_it_was_of(tiny, tmp_path):
     clips, data = tmp_path / "clips", tmp_path / "data"
     write(clips / "a.mkv", noise(25), sound=tone(2 * RATE))
@@ -276,6 +319,7 @@ def test_what_this_run_does_not_make_goes_with_the_clip_that_it_was_of(tiny, tmp
     assert files(data) == {"latents/a.safetensors", "conditions/a.safetensors"}
 
 
+@pytest.mark.slow  # the default run has it of captions, and of a single file
 def test_files_of_another_model_are_refused_by_name(tiny, tmp_path):
     """Before anything is written, though the clip has changed and would be encoded anew."""
     clips, data = tmp_path / "clips", tmp_path / "data"

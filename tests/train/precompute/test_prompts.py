@@ -83,7 +83,7 @@ def test_prompts_of_a_table_and_faults_in_it(tmp_path):
         ("002-sks-fox-fox-fox-fox-fox-fox-fox-fox-fox.safetensors", "done"),
     ]
     assert found[1][2] == "no prompt"
-    assert "tokens of its text are left out; 1024 are read" in found[3][2]
+    assert "tokens of its text are left out, 1024 are read" in found[3][2]
 
 
 def test_names_of_files():

