@@ -105,13 +105,16 @@ def _train(args: argparse.Namespace) -> None:
     start()
 
     from ltx_infer.progress import StageLines
+    from ltx_train.output.layout import REPORT
     from ltx_train.run import train_lora
 
     with StageLines() as report:
         say = _say if dry_run else _say_aside
         made = train_lora(config, report=report, say=say, notes=notes, **how)
     if made is not None:
-        _say(f"{made.adapter}: {made.num_modules} layers, last loss {made.loss:.4f}")
+        _say_aside(f"report: {config.output / REPORT}")
+        what = f"{made.num_modules} layers" if made.num_modules else "all weights"
+        _say(f"{made.adapter}: {what}, loss {made.loss:.4f} in the last steps")
 
 
 def _say(line: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from time import perf_counter
 from typing import NamedTuple
 
@@ -47,15 +48,16 @@ from ltx_train.validation.heldout import heldout_loss
 from ltx_train.validation.prepare import Validation, prepare_validation
 from ltx_train.validation.samples import is_due as is_validation_due
 
+LAST_STEPS = 100  # in the mean loss that a run ends with
 Say = Callable[[str], None]
 
 
 class Finished(NamedTuple):
-    """What a run left: the weights, how many layers have an adapter, and the last step's loss."""
+    """What a run left: the weights, how many layers have an adapter, and the last steps' loss."""
 
     adapter: Path
     num_modules: int
-    loss: float
+    loss: float  # mean of the last steps, since that of one says more of its noise level
 
 
 @dataclass
@@ -201,8 +203,8 @@ def _log(live: _Live, found: StepMetrics, progress: Progress) -> None:
     row = metrics.step_row(found, memory_active=mx.get_active_memory(), memory_peak=peak)
     mx.reset_peak_memory()
     _record(live, row)
-    live.report("training", found.step, config.optimization.steps)
     progress.add(found, memory_peak=peak)
+    live.report("training", found.step, config.optimization.steps)
     if config.lora is not None and is_first_update(live.state, found):
         unreached = check_targets(live.state, config.lora.target_modules)
         if unreached:
@@ -290,5 +292,6 @@ def _finish(live: _Live) -> Finished:
     step, weights = weight_files(config.output)[-1]
     if config.hub.push_to_hub:
         live.say(push(config, live.job.facts, step=step, weights=weights))
-    rows = metrics.read(config.output / METRICS).steps
-    return Finished(weights, len(live.job.modules), rows[-1]["loss"])
+    rows = metrics.read(config.output / METRICS).steps[-LAST_STEPS:]
+    losses = [row["loss"] for row in rows if not row["skipped_in_a_row"]]
+    return Finished(weights, len(live.job.modules), fmean(losses))

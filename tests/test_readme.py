@@ -1,4 +1,4 @@
-"""README is true: its commands run, its tables give the defaults, its map is whole."""
+"""README and docs/ are true: commands run, tables give the defaults, the map is whole."""
 
 import re
 import shlex
@@ -21,6 +21,8 @@ from ltx_train.precompute import cli as precompute_cli
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+OPTIONS = (ROOT / "docs" / "options.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PACKAGES = ("ltx_models", "ltx_infer", "ltx_train")
 FENCES = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 COMMANDS = {
@@ -42,10 +44,8 @@ LATER = {
 
 def runs_on_tiny(kind: str, text: str) -> bool:
     """Whether a block is tasks to run, and not set-up or what needs a run that was stopped."""
-    lines = text.splitlines()
-    return kind == "python" or any(
-        line.startswith("ltx-") and "tiny" in line.split() for line in lines
-    )
+    is_other = "pip install" in text or "--decode-only" in text
+    return kind in ("python", "yaml") or (kind == "sh" and not is_other)
 
 
 def smaller(words: list[str]) -> list[str]:
@@ -75,6 +75,9 @@ def test_all_that_runs_on_tiny_runs_as_it_stands(tiny, tmp_path, monkeypatch):
         if kind == "python":
             exec(compile(text, "README.md", "exec"), {})
             continue
+        if kind == "yaml":  # a file, whose name is in its first line
+            Path(text.split()[1]).write_text(text)
+            continue
         for line in text.splitlines():
             run_line(line)
     assert len(list(tmp_path.glob("*.mp4"))) > 15
@@ -95,7 +98,8 @@ def test_other_commands_parse():
 
 def rows() -> dict[str, str]:
     """The default that the tables give, by a flag's first name."""
-    found = re.findall(r"^\| `(--[\w-]+)`[^|]*\|([^|]*)\|[^|]*\|$", README, re.MULTILINE)
+    text = OPTIONS.split("## ltx-generate\n")[1].split("\n## ")[0]
+    found = re.findall(r"^\| `(--[\w-]+)`[^|]*\|([^|]*)\|[^|]*\|$", text, re.MULTILINE)
     assert found
     return {name: default.strip() for name, default in found}
 
@@ -117,12 +121,30 @@ def test_a_flag_is_in_the_tables_with_its_default(name):
         assert said == f"`{found.default:{'g' if number else ''}}`"
 
 
-def test_pictures_and_pages_are_there():
-    links = re.findall(r"\]\(((?!https?://|#)[^)]+)\)", README)
-    assert len(links) > 2
-    assert [link for link in links if not (ROOT / link).is_file()] == []
-    pictures = [ROOT / link for link in links if link.endswith(".png")]
+def test_every_flag_of_training_is_in_its_table(capsys):
+    with pytest.raises(SystemExit):
+        train_cli.main(["--help"])
+    flags = set(re.findall(r"^  (--[\w-]+)", capsys.readouterr().out, re.MULTILINE))
+    assert {"--config", "--resume", "--hub-push"} <= flags
+    table = OPTIONS.split("## ltx-train\n")[1]
+    assert flags == set(re.findall(r"`(--[\w-]+)", table))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pictures_and_pages_are_there(page):
+    links = re.findall(r"\]\(((?!https?://|#)[^)]+)\)", page.read_text())
+    found = [(page.parent / link.split("#")[0]).resolve() for link in links]
+    assert [path for path in found if not path.is_file()] == []
+    pictures = [path for path in found if path.suffix == ".png"]
     assert all(picture.stat().st_size < 200_000 for picture in pictures)
+
+
+def test_sections_that_are_linked_to_are_there():
+    links = re.findall(r"\]\(#([^)]+)\)", README)
+    links += re.findall(r"README\.md#([^)]+)\)", "".join(page.read_text() for page in PAGES))
+    titles = re.findall(r"^#+ (.+)$", README, re.MULTILINE)
+    assert len(links) > 2
+    assert set(links) <= {title.lower().replace(" ", "-") for title in titles}
 
 
 def test_map_has_every_file_and_no_other():

@@ -150,6 +150,7 @@ def _adapter(done: Translated) -> None:
     model = _section(done.data, "model")
     if model.get("training_mode") == "full" and done.data.get("lora") is not None:
         done.notes.append("lora: not used, as model.training_mode is full")
+        done.data["lora"] = None
 
 
 def _guidance(done: Translated, keys: public.ValidationKeys) -> None:

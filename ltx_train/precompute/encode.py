@@ -59,9 +59,7 @@ class Work:
     report: Report
     faults: dict[str, Outcome] = field(default_factory=dict)  # by the names of the clips
     written: set[str] = field(default_factory=set)  # names of those of which a file was written
-    mute: set[str] = field(
-        default_factory=set
-    )  # names of those with an empty sound track
+    mute: set[str] = field(default_factory=set)  # names of those with an empty sound track
 
     @property
     def whole(self) -> list[Seen]:

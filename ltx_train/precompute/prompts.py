@@ -12,10 +12,8 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from ltx_infer.hub import find_model
 from ltx_infer.progress import Report
-from ltx_models.check import check_text_encoder
-from ltx_models.checkpoint import Checkpoint, open_checkpoint
+from ltx_models.checkpoint import Checkpoint
 from ltx_models.errors import UserError
 from ltx_models.files import check_writable, write_tensors
 from ltx_train.data.layout import ENDING
@@ -28,6 +26,7 @@ from ltx_train.precompute.text import (
     cut_notes,
     encode_each,
     feature_tensors,
+    open_model,
     text_model,
     wanted_files,
     with_trigger,
@@ -45,7 +44,7 @@ def encode_prompt_list(config: PrecomputeConfig, *, report: Report) -> list[Outc
     """
     prompts, outcomes = _read_prompts(config)
     check_writable(config.output_dir, name="--output-dir")
-    checkpoint, gemma = _open(config)
+    checkpoint, gemma = open_model(config)
     model = text_model(checkpoint, gemma)
     abouts = {
         config.output_dir / file_name(number, prompt): {
@@ -88,15 +87,6 @@ def _read_prompts(config: PrecomputeConfig) -> tuple[list[str], list[Outcome]]:
     if not prompts:
         raise UserError(f"--prompts-file {config.prompts_file}: no prompt in it")
     return prompts, outcomes
-
-
-def _open(config: PrecomputeConfig) -> tuple[Checkpoint, Path]:
-    files = find_model(config.model, variant="dev")
-    checkpoint = open_checkpoint(files.checkpoint, allow_unknown=config.allow_unknown_config)
-    named = config.text_encoder_repo
-    gemma = files.text_encoder() if named is None else named.expanduser()
-    check_text_encoder(checkpoint, gemma)
-    return checkpoint, gemma
 
 
 def _write(

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from ltx_infer.hub import find_model
 from ltx_infer.progress import Report
 from ltx_models.audio_vae import load_audio_decoder, load_audio_encoder, load_vocoder
-from ltx_models.check import check_text_encoder
-from ltx_models.checkpoint import Checkpoint, open_checkpoint
+from ltx_models.checkpoint import Checkpoint
 from ltx_models.device import compute_dtype
 from ltx_models.files import check_writable, remove_unfinished
 from ltx_models.video_vae import VideoVAEConfig, load_video_decoder, load_video_encoder
@@ -34,7 +32,7 @@ from ltx_train.precompute.store import (
     write_manifest,
 )
 from ltx_train.precompute.tasks import AUDIO_KINDS, Plan, make_plan
-from ltx_train.precompute.text import KEPT, text_model, write_features
+from ltx_train.precompute.text import KEPT, open_model, text_model, write_features
 from ltx_train.reading.ahead import worker_pool
 
 Say = Callable[[str], None]
@@ -50,7 +48,7 @@ def precompute(config: PrecomputeConfig, *, report: Report, say: Say) -> list[Ou
     """
     if config.prompts_only:
         return encode_prompt_list(config, report=report)
-    checkpoint, gemma = _open_model(config)  # before the files of a data set are written
+    checkpoint, gemma = open_model(config)  # before the files of a data set are written
     items, outcomes = find_items(config)
     scale = checkpoint.section("vae", VideoVAEConfig).scale
     seen, rejected = understand(items, config, scale)
@@ -88,15 +86,6 @@ def _with_captions(
     return captioned, outcomes
 
 
-def _open_model(config: PrecomputeConfig) -> tuple[Checkpoint, Path]:
-    """The checkpoint and Gemma's folder. Raises UserError for what does not fit."""
-    files = find_model(config.model, variant="dev")
-    checkpoint = open_checkpoint(files.checkpoint, allow_unknown=config.allow_unknown_config)
-    named = config.text_encoder_repo
-    gemma = files.text_encoder() if named is None else named.expanduser()
-    return checkpoint, gemma
-
-
 def _check(plan: Plan, checkpoint: Checkpoint, gemma: Path, seen: Sequence[Seen]) -> None:
     """Fit every network that the run will use, and find what other models have made.
 
@@ -113,7 +102,6 @@ def _check(plan: Plan, checkpoint: Checkpoint, gemma: Path, seen: Sequence[Seen]
     if plan.audio is not None and config.preview:
         load_audio_decoder(headers, dtype=mx.float32)
         load_vocoder(headers)
-    check_text_encoder(checkpoint, gemma)
     if config.overwrite:
         return
     text = text_model(checkpoint, gemma)

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import mlx.core as mx
 
+from ltx_infer.hub import find_model
 from ltx_infer.progress import Report
-from ltx_models.checkpoint import PROJECTION, Checkpoint
+from ltx_models.check import check_text_encoder
+from ltx_models.checkpoint import PROJECTION, Checkpoint, open_checkpoint
 from ltx_models.device import compute_dtype
 from ltx_models.files import write_tensors
 from ltx_models.identity import weights_hash
@@ -31,6 +33,16 @@ from ltx_train.precompute.store import BETWEEN, Maker, check_maker, made_by, sto
 
 Metadata = dict[str, str]
 KEPT = "kept, as nothing changed"
+
+
+def open_model(config: PrecomputeConfig) -> tuple[Checkpoint, Path]:
+    """The checkpoint and the folder of a Gemma. Raises UserError for what does not fit."""
+    files = find_model(config.model, variant="dev")
+    checkpoint = open_checkpoint(files.checkpoint, allow_unknown=config.allow_unknown_config)
+    named = config.text_encoder_repo
+    gemma = files.text_encoder() if named is None else named.expanduser()
+    check_text_encoder(checkpoint, gemma)
+    return checkpoint, gemma
 
 
 def with_trigger(caption: str, trigger: str | None) -> str:

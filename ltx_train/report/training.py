@@ -39,7 +39,7 @@ NAMES = {"video": "picture", "audio": "sound"}
 QUARTERS = ("below 0.25", "0.25 to 0.5", "0.5 to 0.75", "above 0.75")
 LAST = 100  # steps in the means that are said first
 MOST_ROWS = 500  # of the table of clips
-GIB = 2**30
+GB = 1e9
 UNTOLD = 0.05  # share of the adapted layers that may change nothing without a remark
 
 
@@ -89,7 +89,7 @@ def _summary(found: Metrics, config: TrainConfig) -> Html:
     if last:
         seconds = fmean(row["seconds"] for row in last)
         pairs += [("seconds a step", seconds), ("to go", _span((total - done) * seconds))]
-        pairs.append(("peak memory", f"{number(max(map(_peak, steps)))} GiB"))
+        pairs.append(("peak memory", f"{number(max(map(_peak, steps)))} GB"))
     pairs.append(("skipped steps", len(_skipped(steps))))
     return facts(pairs)
 
@@ -123,7 +123,7 @@ def _curves(found: Metrics, config: TrainConfig) -> Html:
         *_adapter_charts(steps, config),
         chart("Seconds a step", [_series("seconds", steps, "seconds")], smooth=True),
         chart(
-            "Memory in GiB",
+            "Memory in GB",
             [_memory("held", steps, "memory_active"), _memory("peak", steps, "memory_peak")],
         ),
     ]
@@ -257,7 +257,7 @@ def _series(name: str, rows: Sequence[Row], *keys: str | int) -> Series:
 
 def _memory(name: str, rows: Sequence[Row], key: str) -> Series:
     series = _series(name, rows, key)
-    return series._replace(values=[value / GIB for value in series.values])
+    return series._replace(values=[value / GB for value in series.values])
 
 
 def _at(value: Any, *keys: str | int) -> Any:
@@ -274,7 +274,7 @@ def _skipped(steps: Sequence[Row]) -> list[int]:
 
 
 def _peak(row: Row) -> float:
-    return row["memory_peak"] / GIB
+    return row["memory_peak"] / GB
 
 
 def _finite(values: Iterator[float | None]) -> list[float]:

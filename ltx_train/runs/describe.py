@@ -4,7 +4,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from ltx_train.config import TrainConfig
+from ltx_train.config import TrainConfig, ValidationConfig
 from ltx_train.data.order import batches_per_epoch
 from ltx_train.runs.prepare import Job
 
@@ -26,12 +26,12 @@ def describe(job: Job, *, every_module: bool) -> list[str]:
 
 
 def _data(job: Job) -> list[str]:
-    facts, count = job.facts, len(job.dataset.samples)
+    facts, count = job.facts, len(job.dataset.samples) + len(job.held)
     sizes = [f"{number} of {size}" for size, number in facts.sizes.items()]
     more = f" and {len(sizes) - SIZES} more sizes" if len(sizes) > SIZES else ""
     held = f", {len(job.held)} held back" if job.held else ""
     trigger = f"; trigger {facts.trigger!r}" if facts.trigger else ""
-    return [f"data: {count} samples{held}: {', '.join(sizes[:SIZES])}{more}{trigger}"]
+    return [f"data: {counted(count, 'sample')}{held}: {', '.join(sizes[:SIZES])}{more}{trigger}"]
 
 
 def _trained(config: TrainConfig, modules: Sequence[str], *, every_module: bool) -> list[str]:
@@ -72,13 +72,25 @@ def _schedule(job: Job) -> list[str]:
     saved = f"every {checkpoints.interval} and " if checkpoints.interval else ""
     made = []
     if validation.interval is not None:
-        made += [f"{len(validation.samples)} clips"] if validation.samples else []
-        made += [f"the loss of {len(job.held)} samples"] if job.held else []
+        made += [clips_to_make(validation)] if validation.samples else []
+        made += [f"the loss of {counted(len(job.held), 'sample')}"] if job.held else []
     lines = [
-        f"schedule: {optimization.steps} steps of {each} samples, {epochs:.1f} epochs; "
+        f"schedule: {optimization.steps} steps of {counted(each, 'sample')}, {epochs:.1f} epochs; "
         f"{optimization.scheduler_type} rate {rates[0]:.2e} to {rates[-1]:.2e}{warmup}",
         f"saved: {saved}at the end, in {job.config.output}",
     ]
     if made:
         lines.append(f"validation: {' and '.join(made)}, every {validation.interval} steps")
     return lines
+
+
+def clips_to_make(validation: ValidationConfig) -> str:
+    """How many clips a validation makes, and how large: as ``2 clips of 960x544x89``."""
+    dims = {sample.video_dims or validation.video_dims for sample in validation.samples}
+    sizes = ", ".join("x".join(map(str, each)) for each in sorted(dims))
+    return f"{counted(len(validation.samples), 'clip')} of {sizes}"
+
+
+def counted(count: int, what: str) -> str:
+    """As ``1 sample`` and ``2 samples``."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -44,6 +44,7 @@ from ltx_train.runs.state import check_state
 from ltx_train.step import new_state
 from ltx_train.validation.heldout import hold_out
 from ltx_train.validation.prepare import check_validation
+from ltx_train.validation.samples import reference_notes
 
 
 class Start(NamedTuple):
@@ -105,6 +106,7 @@ def prepare(
     notes += [*files.notes, *dataset.notes, *check_trigger(facts.trigger, whole.samples)]
     notes += check_batches(dataset.samples, batch_size=config.optimization.batch_size)
     notes += check_validation(config, checkpoint, files, dtype=compute_dtype())
+    notes += reference_notes(config.validation, facts.reference)
     encoder = _encoder_bytes(config, files)
 
     def plan_of(config: TrainConfig, shapes: Trainable | None = None) -> Plan:

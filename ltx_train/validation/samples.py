@@ -15,7 +15,7 @@ from ltx_models.errors import UserError
 from ltx_models.transformer.block import StreamName, Streams
 from ltx_models.transformer.model import BOTH
 from ltx_train.config import TrainConfig, ValidationConfig, ValidationSample
-from ltx_train.config.validation import GIVES_ALL, stream_of
+from ltx_train.config.validation import GIVES_ALL, ReferenceSample, stream_of
 from ltx_train.model import run_streams
 
 Variant = Literal["dev", "distilled"]
@@ -39,6 +39,26 @@ def is_due(validation: ValidationConfig, step: int) -> bool:
     if validation.interval is None:
         return False
     return step % validation.interval == 0 and (step > 0 or not validation.skip_initial_validation)
+
+
+def reference_notes(validation: ValidationConfig, factors: tuple[int, int]) -> list[str]:
+    """A line for each reference of the picture that is not as those that are trained on.
+
+    ``factors`` say how many times smaller these are in space, and slower in time.
+    """
+    notes = []
+    keys = ("downscale_factor", "temporal_scale_factor")
+    for index, sample in enumerate(validation.samples if validation.interval else ()):
+        for number, one in enumerate(sample.conditions):
+            if not isinstance(one, ReferenceSample) or one.video is None:
+                continue
+            notes += [
+                f"validation.samples.{index}.conditions.{number}.{key} is {getattr(one, key)}, "
+                f"but of the references that are trained on it is {factor}"
+                for key, factor in zip(keys, factors, strict=True)
+                if getattr(one, key) != factor
+            ]
+    return notes
 
 
 def plan_samples(
@@ -189,7 +209,8 @@ def _guidance(
         if name in frozen:
             continue
         if len(streams) == 1 and modality != 1:
-            notes.append(f"validation.{name}_modality_guidance_scale: not used, as {name} is alone")
+            if (key := f"{name}_modality_guidance_scale") in validation.model_fields_set:
+                notes.append(f"validation.{key}: not used, as {name} is alone")
             modality = 1.0
         guided[name] = Guidance(
             cfg=cfg,

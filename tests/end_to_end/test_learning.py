@@ -103,7 +103,7 @@ def clip(film, generate) -> Callable[..., np.ndarray]:
     return clip
 
 
-def test_unseen_clips_cost_less_than_any_constant(film, clip):
+def test_unseen_clips_cost_less_than_any_constant(film):
     overrides = (*PICTURE, "optimization.steps=40", "validation.interval=40")
     losses = train(film, "out", *overrides, "validation.holdout=3")
     names = held_names(film, "validation.holdout=3")
@@ -113,17 +113,17 @@ def test_unseen_clips_cost_less_than_any_constant(film, clip):
     assert 1.2 < constant < 2.5  # the clips differ from each other and within
     assert losses[40]["video"] < constant
     assert losses[40]["video"] < losses[0]["video"] / 1.5
-    assert np.abs(clip() - clip("--lora", "./out")).mean() > 1
 
 
 @pytest.mark.slow
-def test_picture_and_sound_of_unseen_clips_cost_less_than_any_constant(film):
+def test_picture_and_sound_of_unseen_clips_cost_less_than_any_constant(film, clip):
     overrides = (*BOTH, "optimization.steps=200", "validation.interval=200")
     losses = train(film, "both", *overrides, "validation.holdout=3")
     for stream in FOLDERS:
         constant = constant_loss(film, stream, held_names(film, "validation.holdout=3"))
         assert losses[200][stream] < constant
         assert losses[200][stream] < losses[0][stream] / 1.5
+    assert np.abs(clip() - clip("--lora", "./both")).mean() > 1
 
 
 @pytest.mark.slow

@@ -196,3 +196,8 @@ def test_what_has_no_equivalent_is_an_error(read, strategy, override, said):
 def test_video_to_video_needs_references_only_where_it_validates(read, given):
     config = read(given, "validation.prompts=[a]", text=with_strategy(V2V)).config
     assert len(config.validation.samples) == 1
+
+
+def test_all_weights_are_trained_without_an_adapter_whatever_the_file_has(read):
+    assert read("model.training_mode=lora").config.lora is not None
+    assert read("model.training_mode=full").config.lora is None

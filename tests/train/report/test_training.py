@@ -40,7 +40,7 @@ def test_a_run_that_goes(tmp_path, config):
     assert after(found, "step") == "120 of 200"
     assert after(found, "held-out loss") == "1.57"
     assert after(found, "its best, at step 100") == "1.57"
-    assert after(found, "peak memory") == "21 GiB"
+    assert after(found, "peak memory") == "22.5 GB"
     assert after(found, "to go") == "3 min"
     assert after(found, "skipped steps") == "0"
     charts = [given["aria-label"] for given in found.all("svg")]
@@ -54,7 +54,7 @@ def test_a_run_that_goes(tmp_path, config):
         "Norm of the adapter: all lora_B",
         "Share of the layers that change nothing",
         "Seconds a step",
-        "Memory in GiB",
+        "Memory in GB",
     ]
     assert "nothing recorded yet" not in found.words
     assert "are not shown" not in found.text

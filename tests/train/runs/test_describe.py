@@ -1,6 +1,7 @@
 from itertools import product
 
-from ltx_train.runs.describe import module_groups
+from ltx_train.config import ValidationConfig, ValidationSample
+from ltx_train.runs.describe import clips_to_make, counted, module_groups
 from ltx_train.runs.progress import Progress, duration
 from ltx_train.trainer import StepMetrics
 
@@ -59,3 +60,15 @@ def test_durations():
     assert duration(45) == "45 s"
     assert duration(720) == "12 min"
     assert duration(12_000) == "3 h 20 min"
+
+
+def test_things_are_counted():
+    assert [counted(n, "clip") for n in (0, 1, 2)] == ["0 clips", "1 clip", "2 clips"]
+
+
+def test_clips_of_a_validation_are_told_with_their_sizes():
+    small = ValidationSample(prompt="a", video_dims=(64, 32, 9))
+    usual = ValidationSample(prompt="b")
+    assert clips_to_make(ValidationConfig(samples=(usual, usual))) == "2 clips of 960x544x89"
+    both = ValidationConfig(samples=(usual, small))
+    assert clips_to_make(both) == "2 clips of 64x32x9, 960x544x89"

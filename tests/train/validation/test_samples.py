@@ -2,10 +2,11 @@ import pytest
 
 from ltx_infer.sampling.sigmas import DISTILLED, shifted
 from ltx_models.errors import UserError
-from ltx_train.validation.samples import is_due, plan_samples
+from ltx_train.validation.samples import is_due, plan_samples, reference_notes
 from tests.train.validation.conftest import config, sample
 
 VIDEO, AUDIO = {"name": "flexible", "video": {}}, {"name": "flexible", "audio": {}}
+PICTURE_SCALE, SOUND_SCALE = (f"{name}_modality_guidance_scale" for name in ("video", "audio"))
 
 
 def plan(models, **given):
@@ -48,8 +49,9 @@ def test_a_sample_has_its_own_size_and_seed(models):
     ("given", "streams", "note"),
     [
         ({}, ("video", "audio"), ""),
-        ({"generate_audio": False}, ("video",), "video_modality_guidance_scale: not used, as"),
-        ({"generate_video": False}, ("audio",), "audio_modality_guidance_scale: not used, as"),
+        ({"generate_audio": False}, ("video",), ""),  # the scale is a default, not asked for
+        ({"generate_audio": False, PICTURE_SCALE: 2}, ("video",), f"{PICTURE_SCALE}: not used, as"),
+        ({"generate_video": False, SOUND_SCALE: 2}, ("audio",), f"{SOUND_SCALE}: not used, as"),
         ({"strategy": VIDEO}, ("video",), "clips without audio: training_strategy has no audio"),
         ({"strategy": AUDIO}, ("audio",), "clips without video: training_strategy has no video"),
         ({"video_dims": [64, 64, 1]}, ("video",), "without audio: a single frame has no sound"),
@@ -131,3 +133,19 @@ def test_what_cannot_be_made(models, given, said):
         plan(models, **given)
     assert said in str(error.value)
     assert len(str(error.value).splitlines()) <= 3
+
+
+def test_references_unlike_those_that_are_trained_on_are_told():
+    shown = {"type": "reference", "video": "x.mp4"}
+    both = sample(shown, {"type": "reference", "audio": "x.wav"})
+    given = config(samples=both).validation
+    assert reference_notes(given, (1, 1)) == []
+    at = "validation.samples.0.conditions.0"
+    trained = "but of the references that are trained on it is"
+    assert reference_notes(given, (2, 4)) == [
+        f"{at}.downscale_factor is 1, {trained} 2",
+        f"{at}.temporal_scale_factor is 1, {trained} 4",
+    ]
+    halved = config(samples=sample({**shown, "downscale_factor": 2})).validation
+    assert reference_notes(halved, (2, 1)) == []
+    assert reference_notes(config(samples=both, interval=None).validation, (2, 1)) == []
