@@ -3,9 +3,9 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import Literal, NamedTuple, TypedDict
 
-from ltx_models.checkpoint import Checkpoint
+from ltx_models.checkpoint import STATISTICS, Checkpoint
 from ltx_models.errors import UserError
 from ltx_models.files import write_text
 from ltx_models.identity import weights_hash
@@ -40,6 +40,11 @@ class Maker(NamedTuple):
     def about(self) -> dict[str, str]:
         """As metadata."""
         return {"model_version": self.version, "model_hash": self.hash}
+
+
+def encoder_of(checkpoint: Checkpoint, vae: Literal["vae", "audio_vae"]) -> Maker:
+    """The encoder of a VAE, with the statistics that its latents are normalised by."""
+    return made_by(checkpoint, f"{vae}.encoder.", f"{vae}.{STATISTICS}")
 
 
 def made_by(checkpoint: Checkpoint, *prefixes: str) -> Maker:

@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 from ltx_infer.media.resize import MIDDLE, Place
 from ltx_models.audio_vae import AudioVAEConfig
-from ltx_models.checkpoint import STATISTICS, Checkpoint
+from ltx_models.checkpoint import Checkpoint
 from ltx_models.transformer.patchify import VideoScale
 from ltx_models.video_vae import VideoVAEConfig
 from ltx_train.data.layout import LATENTS, Kind, sample_path
 from ltx_train.inputs.item import Item
 from ltx_train.inputs.sheet import Seen
 from ltx_train.precompute.config import PrecomputeConfig
-from ltx_train.precompute.store import Maker, known_hash, made_by
+from ltx_train.precompute.store import Maker, encoder_of, known_hash
 from ltx_train.reading.decode import Job, What
 
 Metadata = dict[str, str]
@@ -53,11 +53,11 @@ class Task(NamedTuple):
 
 def make_plan(config: PrecomputeConfig, checkpoint: Checkpoint, seen: Sequence[Seen]) -> Plan:
     """The plan of a run; the header of the checkpoint is read."""
-    video = made_by(checkpoint, "vae.encoder.", f"vae.{STATISTICS}")
+    video = encoder_of(checkpoint, "vae")
     plan = Plan(config, video, checkpoint.section("vae", VideoVAEConfig).scale)
     items = [one.item for one in seen]
     if config.with_audio or any(item.reference_audio or item.audio_mask for item in items):
-        maker = made_by(checkpoint, "audio_vae.encoder.", f"audio_vae.{STATISTICS}")
+        maker = encoder_of(checkpoint, "audio_vae")
         sound = checkpoint.section("audio_vae", AudioVAEConfig)
         plan = plan._replace(audio=maker, audio_config=sound)
     return plan

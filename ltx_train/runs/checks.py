@@ -12,14 +12,14 @@ from textwrap import shorten
 from ltx_infer.hub import ModelFiles, find_model
 from ltx_infer.progress import Report
 from ltx_models.audio_vae import AudioVAEConfig
-from ltx_models.checkpoint import PROJECTION, STATISTICS, Checkpoint
+from ltx_models.checkpoint import PROJECTION, Checkpoint
 from ltx_models.errors import UserError
 from ltx_models.transformer.block import Streams
 from ltx_models.transformer.config import TransformerConfig
 from ltx_train.config import ModelConfig
 from ltx_train.data.dataset import version_text
 from ltx_train.data.samples import Part, Sample, SampleFile, read_features, read_part
-from ltx_train.precompute.store import made_by
+from ltx_train.precompute.store import encoder_of, made_by
 
 
 class Makers:
@@ -32,20 +32,17 @@ class Makers:
     @cached_property
     def video(self) -> str:
         """Of the picture's latents."""
-        return self._encoder("vae")
+        return encoder_of(self._checkpoint, "vae").hash
 
     @cached_property
     def audio(self) -> str:
         """Of the sound's latents."""
-        return self._encoder("audio_vae")
+        return encoder_of(self._checkpoint, "audio_vae").hash
 
     @cached_property
     def text(self) -> str:
         """Of text features: the checkpoint's part, after the text encoder's own."""
         return made_by(self._checkpoint, PROJECTION).hash
-
-    def _encoder(self, vae: str) -> str:
-        return made_by(self._checkpoint, f"{vae}.encoder.", f"{vae}.{STATISTICS}").hash
 
 
 def find_base(model: ModelConfig) -> ModelFiles:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ltx_models.config import summarise
 from ltx_models.errors import UserError
-from ltx_models.files import check_writable
+from ltx_models.files import check_writable, remove_unfinished
 from ltx_train.config import TrainConfig, read_run
 from ltx_train.output.layout import METRICS, WEIGHTS, made_samples, weight_files
 from ltx_train.report.metrics import cut
@@ -15,7 +15,6 @@ from ltx_train.runs.state import (
     RunFacts,
     read_facts,
     remove_states,
-    remove_unfinished,
     states,
 )
 

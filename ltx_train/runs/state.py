@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import mlx.core as mx
-import psutil
 import yaml
 
 from ltx_infer.pipeline.find_lora import CHECKPOINTS
@@ -28,7 +27,6 @@ from ltx_train.optimizer import Moments, Tensors
 from ltx_train.step import TrainState
 
 STATE = re.compile(r"state_(\d+)")
-UNFINISHED = re.compile(r"\..+\.(\d+)\.unfinished")
 TENSORS, RUN, CONFIG = "state.safetensors", "run.json", "training_config.yaml"
 
 
@@ -144,17 +142,6 @@ def remove_states(folder: Path, steps: Collection[int]) -> None:
             hidden = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
             path.rename(hidden)
             shutil.rmtree(hidden)
-
-
-def remove_unfinished(folder: Path) -> None:
-    """Remove what runs that were killed had begun to write; of running ones nothing."""
-    for path in folder.rglob(".*.unfinished"):
-        match = UNFINISHED.fullmatch(path.name)
-        if match and (int(match[1]) == os.getpid() or not psutil.pid_exists(int(match[1]))):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
 
 
 def _tensors(state: TrainState) -> Tensors:

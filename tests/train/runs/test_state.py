@@ -8,6 +8,7 @@ import mlx.core as mx
 import pytest
 
 from ltx_models.errors import UserError
+from ltx_models.files import remove_unfinished
 from ltx_train.config import read_config
 from ltx_train.optimizer import Moments
 from ltx_train.runs.state import (
@@ -15,7 +16,6 @@ from ltx_train.runs.state import (
     read_facts,
     read_state,
     remove_states,
-    remove_unfinished,
     state_path,
     states,
     write_state,
