@@ -9,9 +9,7 @@ MXFP8_GROUP_SIZE = 32  # the only one that this format has
 LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "net.0.proj", "net.2")
 
 
-def quantize(
-    model: nn.Module, bits: int, *, mode: str = "affine", evaluate: bool = True
-) -> int:
+def quantize(model: nn.Module, bits: int, *, mode: str = "affine", evaluate: bool = True) -> int:
     """Quantise the attention and feed-forward layers of every block; return how many.
 
     AdaLN, gates, norms, tables and the projections at both ends stay as they are, and so do layers
