@@ -20,6 +20,7 @@ from tests.infer.media.odd_media import sweep, write_sound
 SMALL = ("--model", "tiny", "-p", "a boat", "-H", "64", "-W", "64", "-n", "9")
 # So many frames that decoding takes long enough to be caught at it.
 LONG = (*SMALL[:4], "--one-stage", "--steps", "1", "-H", "128", "-W", "128", "-n", "97")
+SIGNALS = [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
 WITH = {"sound that is made": ("--audio",), "sound that is given": ("--audio-file", "sweep.wav")}
 LATENTS = "clip.latents.safetensors"
 
@@ -47,7 +48,9 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.parametrize("sound", WITH)
+@pytest.mark.parametrize(
+    "sound", ["sound that is made", pytest.param("sound that is given", marks=pytest.mark.slow)]
+)
 def test_killed_while_it_decodes_it_goes_on_with_the_same_clip(folder, sound):
     write_sound(folder / "sweep.wav", np.stack([sweep(5), -sweep(5)]))
     words = (*LONG, *WITH[sound])
@@ -66,7 +69,7 @@ def test_killed_while_it_decodes_it_goes_on_with_the_same_clip(folder, sound):
     assert whole.rate == clip.rate
 
 
-@pytest.mark.parametrize(("by", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("by", "code"), SIGNALS)
 def test_stopped_while_it_decodes_it_says_how_to_go_on(folder, capsys, by, code):
     stopped = ended(folder, *LONG, "-o", "clip.mp4", by=by)
     assert stopped.returncode == code
@@ -77,7 +80,7 @@ def test_stopped_while_it_decodes_it_says_how_to_go_on(folder, capsys, by, code)
     assert capsys.readouterr().out == "clip.mp4: 97 frames, no sound\n"
 
 
-@pytest.mark.parametrize(("by", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("by", "code"), SIGNALS)
 def test_stopped_before_that_it_leaves_nothing(folder, by, code):
     """Stopped when the first stage of 500 steps has begun."""
     words = (*SMALL, "--pipeline", "dev", "--steps", "500", "-o", "clip.mp4")

@@ -54,7 +54,9 @@ def encoded(tiny: Path, picture: Path):
     return encode
 
 
-@pytest.mark.parametrize("seed", [0, 1, 12345])
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 12345))]
+)
 @pytest.mark.parametrize(
     ("pipeline", "guided"),
     [

@@ -143,6 +143,7 @@ def test_references_have_the_positions_that_they_were_trained_at(folder, tiny):
     assert not batch.denoise_mask[:, :num_shown].any()
 
 
+@pytest.mark.slow
 def test_a_clip_follows_its_reference(folder, generate):
     def clip(reference: str) -> np.ndarray:
         size = ("--height", "128", "--width", "128", "--num-frames", str(FRAMES), "--fps", "25")

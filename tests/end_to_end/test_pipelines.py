@@ -1,5 +1,7 @@
 """Every pipeline with everything it can be given, on the stand-in, by the command's own main."""
 
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import av
@@ -50,6 +52,13 @@ REMADE = {
 }
 
 
+def combinations() -> Iterator:
+    """All; slow are those of which pipeline and input are each run with others."""
+    for pipeline, given in product(COMMANDS, GIVEN):
+        often = pipeline == "distilled" or given in ("text", "image + sound")
+        yield pytest.param(pipeline, given, marks=() if often else pytest.mark.slow)
+
+
 @pytest.fixture(scope="module")
 def inputs(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a picture, another, a mask, a tone, a clip with sound and an adapter."""
@@ -88,8 +97,7 @@ def run(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return make
 
 
-@pytest.mark.parametrize("given", GIVEN)
-@pytest.mark.parametrize("pipeline", COMMANDS)
+@pytest.mark.parametrize(("pipeline", "given"), list(combinations()))
 def test_each_pipeline_takes_each_input(run, pipeline, given):
     words = (*SIZE, "--pipeline", pipeline, *COMMANDS[pipeline], *GIVEN[given])
     frames, sound, rate = run(*words)

@@ -101,6 +101,7 @@ def data_root(tiny, tmp_path_factory) -> Path:
     return folder / "data"
 
 
+@pytest.mark.slow
 def test_killed_twice(tiny, data_root, tmp_path):
     """After the first save, and before the next; what is left is whole."""
     short = ["optimization.steps=6", "optimization.warmup_steps=1"]
