@@ -44,11 +44,22 @@ def _restarts(
     steps: int,
     rate: float,
     *,
-    T_0: float | None = None,  # noqa: N803  (the schema's name)
+    T_0: float | None = None,  # noqa: N803  (the schema's names)
+    T_mult: float = 1.0,  # noqa: N803
     eta_min: float = 5e-5,
 ) -> np.ndarray:
+    """Cosines one after the other, each ``T_mult`` times as long as the one before."""
     period = max(steps // 4, 1) if T_0 is None else T_0
-    return _cosine(done % period, period, rate, eta_min=eta_min)
+    if T_mult == 1:
+        return _cosine(done % period, period, rate, eta_min=eta_min)
+    if not (T_mult > 1 and period > 0):
+        return np.full(done.shape, np.nan)
+    begin, rates = 0.0, np.empty(done.shape)
+    while begin < steps:
+        inside = (done >= begin) & (done < begin + period)
+        rates[inside] = _cosine(done[inside] - begin, period, rate, eta_min=eta_min)
+        begin, period = begin + period, period * T_mult
+    return rates
 
 
 def _polynomial(done: np.ndarray, steps: int, rate: float, *, power: float = 1.0) -> np.ndarray:
@@ -79,7 +90,7 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "constant": (),
     "linear": ("start_factor", "end_factor"),
     "cosine": ("eta_min",),
-    "cosine_with_restarts": ("T_0", "eta_min"),
+    "cosine_with_restarts": ("T_0", "T_mult", "eta_min"),
     "polynomial": ("power",),
     "step": ("step_size", "gamma"),
 }

@@ -25,6 +25,15 @@ def test_restarts_begin_anew_each_quarter():
     assert rates[9] > 5e-5
     shorter = learning_rates("cosine_with_restarts", steps=40, rate=1e-3, params={"T_0": 5})
     assert np.flatnonzero(shorter == shorter[0]).tolist() == list(range(0, 40, 5))
+    params = {"T_0": 3, "T_mult": 2, "eta_min": 1e-5}
+    longer = learning_rates("cosine_with_restarts", steps=12, rate=1e-3, params=params)
+    assert np.flatnonzero(longer == longer[0]).tolist() == [0, 3, 9]
+    assert longer[8] == pytest.approx(7.631742513e-05)  # PyTorch's CosineAnnealingWarmRestarts
+
+
+def test_restarts_that_get_shorter_have_no_end():
+    params = {"T_mult": 0.5}
+    assert np.isnan(learning_rates("cosine_with_restarts", steps=4, rate=1.0, params=params)).all()
 
 
 def test_parameters_are_those_of_the_functions():
