@@ -1,6 +1,7 @@
 """Options and start-up that all tests share."""
 
 import resource
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--golden", type=Path, default=GOLDEN, metavar="DIR", help="another folder of golden cases"
     )
+
+
+def pytest_configure() -> None:
+    """Take Ctrl-C also where a shell has the tests in the background, and ignores it for them."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

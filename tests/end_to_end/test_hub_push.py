@@ -57,6 +57,7 @@ def out(tmp_path_factory) -> Path:
 def plain(home: Path) -> dict[str, str]:
     """Of the environment: who we are, and no other service."""
     return {
+        "HF_HUB_OFFLINE": "0",  # of the machine here, not of a hub elsewhere
         "HF_HUB_DISABLE_XET": "1",  # whose server is another
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_HOME": str(home / "no login"),
