@@ -1,8 +1,9 @@
 """From a TrainConfig to a finished run: what is checked, loaded, trained, validated and saved."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from statistics import fmean
 from time import perf_counter
@@ -11,7 +12,6 @@ from typing import NamedTuple
 import mlx.core as mx
 
 from ltx_infer.progress import Report
-from ltx_models.checkpoint import open_checkpoint
 from ltx_models.device import compute_dtype
 from ltx_models.errors import UserError
 from ltx_models.files import write_text
@@ -27,17 +27,19 @@ from ltx_train.output.layout import CONFIG, METRICS, made_samples, weight_files
 from ltx_train.output.wandb_log import WandbLog, open_wandb
 from ltx_train.report import metrics
 from ltx_train.report.training import write_report
+from ltx_train.runs.alone import alone_in
 from ltx_train.runs.contexts import make_contexts
 from ltx_train.runs.describe import describe
 from ltx_train.runs.files import best_step, save
 from ltx_train.runs.prepare import Job, prepare
-from ltx_train.runs.progress import Progress
-from ltx_train.runs.resume import cut_back
-from ltx_train.runs.state import RunFacts, config_text, read_state
+from ltx_train.runs.progress import Progress, between_lines
+from ltx_train.runs.resume import check_output, cut_back
+from ltx_train.runs.state import RunFacts, config_text, read_state, state_path
 from ltx_train.runs.stop import Stop, stop_requests
 from ltx_train.step import Step, TrainState, installer
 from ltx_train.trainer import (
     StepMetrics,
+    TargetError,
     check_targets,
     feed,
     is_first_update,
@@ -57,7 +59,7 @@ class Finished(NamedTuple):
 
     adapter: Path
     num_modules: int
-    loss: float  # mean of the last steps, since that of one says more of its noise level
+    loss: float  # mean of the last steps, as one's says more of its noise level; nan without any
 
 
 @dataclass
@@ -105,9 +107,11 @@ def train_lora(
                 say(line)
         if dry_run:
             return None
+        stack.enter_context(alone_in(config.output))
+        check_output(config, resume=resume)  # again, as another run may just have ended there
         stack.enter_context(memory_limits(limit))
         live = _load(job, notes=[*notes, *job.notes], report=report, say=say)
-        with stop_requests(say) as stop:
+        with live.record or nullcontext(), stop_requests(say) as stop:
             _train(live, stop, every_step=debug)
         return _finish(live)
 
@@ -120,12 +124,13 @@ def _load(job: Job, *, notes: Sequence[str], report: Report, say: Say) -> _Live:
     validation = prepare_validation(config, job.checkpoint, job.files, dtype=dtype)
     contexts = make_contexts(job.checkpoint, job.captions, streams, report=report)
     model, state, step = _load_model(job)
-    if origin is None:
-        cut_back(config.output, -1)
-    else:
+    done = origin.facts.step if origin else 0
+    is_validated = origin is not None and origin.facts.is_validated
+    if origin is not None:
         state = read_state(origin.path, state)
         installer(model)(state.parameters)
-        cut_back(config.output, origin.facts.step)
+    is_here = origin is not None and origin.path == state_path(config.output, done)
+    cut_back(config.output, done if is_here else -1, is_validated=is_validated)
     write_text(config.output / CONFIG, config_text(config))
     return _Live(
         job=job,
@@ -138,18 +143,15 @@ def _load(job: Job, *, notes: Sequence[str], report: Report, say: Say) -> _Live:
         notes=[*notes, *validation.notes],
         report=report,
         say=say,
-        done=origin.facts.step if origin else 0,
-        saved=origin.facts.step if origin else 0,
-        is_validated=origin is not None and origin.facts.is_validated,
+        done=done,
+        saved=done if done in dict(weight_files(config.output)) else 0,
+        is_validated=is_validated,
     )
 
 
 def _load_model(job: Job) -> tuple[Transformer, TrainState, Step]:
     config, weights = job.config, job.start.weights
-    base = job.checkpoint
-    if weights is not None and config.lora is None:
-        base = open_checkpoint(weights, allow_unknown=config.model.allow_unknown_config)
-    model, _ = load_trainable(base, config)
+    model, _ = load_trainable(job.base, config)
     if weights is not None and config.lora is not None:
         load_adapter(model, read_lora(weights))
     # Now, as a compiled step would else read the weights from the disk each time.
@@ -170,16 +172,33 @@ def _train(live: _Live, stop: Stop, *, every_step: bool) -> None:
             _log(live, metrics_, progress)
             improved = _validate(live, stop)
             interval = config.checkpoints.interval
-            is_due = live.done == steps or (interval and live.done % interval == 0)
+            is_due = interval and live.done % interval == 0
             if (is_due or improved) and int(live.state.updates):
                 _save(live)
             stop.raise_if_asked()
-    except (UserError, KeyboardInterrupt) as error:
-        if live.done > live.saved and int(live.state.updates):
+        if live.done > live.saved:
             _save(live)
-        if live.saved:
-            error.add_note(f"saved at step {live.saved} in {config.output}; --resume goes on")
+    except TargetError:
         raise
+    except (UserError, KeyboardInterrupt, OSError) as error:
+        _save_at_stop(live, error)
+        raise
+
+
+def _save_at_stop(live: _Live, error: BaseException) -> None:
+    """Save what is not yet saved, and note at what stopped the run what there is to go on with."""
+    if live.done > live.saved and int(live.state.updates):
+        try:
+            _save(live)
+        except (UserError, OSError) as other:
+            if str(other) != str(error):
+                reason = str(other).partition("\n")[0]
+                error.add_note(f"step {live.done} is not saved: {reason}")
+    if live.saved:
+        config = live.job.config
+        has_states = config.checkpoints.save_training_state != "off"
+        go_on = "; --resume goes on" if has_states else ""
+        error.add_note(f"saved at step {live.saved} in {config.output}{go_on}")
 
 
 def _steps(live: _Live) -> Iterator[StepMetrics]:
@@ -205,6 +224,8 @@ def _log(live: _Live, found: StepMetrics, progress: Progress) -> None:
     _record(live, row)
     progress.add(found, memory_peak=peak)
     live.report("training", found.step, config.optimization.steps)
+    if found.step % between_lines(config.optimization.steps) == 0:
+        _write_report(live)
     if config.lora is not None and is_first_update(live.state, found):
         unreached = check_targets(live.state, config.lora.target_modules)
         if unreached:
@@ -232,7 +253,13 @@ def _validate(live: _Live, stop: Stop) -> bool:
     with saved_weights(live.model, live.state):
         if job.held:
             losses = heldout_loss(
-                live.model, job.held, job.dataset, live.contexts, config, scales=job.scales
+                live.model,
+                job.held,
+                job.dataset,
+                live.contexts,
+                config,
+                scales=job.scales,
+                report=lambda *_: stop.raise_if_asked(),
             )
             live.say(f"step {live.done}: validation loss {losses['loss']:.4f}")
         if live.validation.samples:
@@ -242,7 +269,7 @@ def _validate(live: _Live, stop: Stop) -> bool:
     _record(live, row)
     live.is_validated = True
     _write_report(live)
-    return config.checkpoints.best and live.done > 0 and best_step(config.output) == live.done
+    return config.checkpoints.best and best_step(config.output) == live.done
 
 
 def _make_clips(live: _Live, report: Report) -> list[str]:
@@ -287,11 +314,9 @@ def _write_report(live: _Live) -> None:
 def _finish(live: _Live) -> Finished:
     config = live.job.config
     _write_report(live)
-    if live.record is not None:
-        live.record.close()
     step, weights = weight_files(config.output)[-1]
     if config.hub.push_to_hub:
         live.say(push(config, live.job.facts, step=step, weights=weights))
     rows = metrics.read(config.output / METRICS).steps[-LAST_STEPS:]
     losses = [row["loss"] for row in rows if not row["skipped_in_a_row"]]
-    return Finished(weights, len(live.job.modules), fmean(losses))
+    return Finished(weights, len(live.job.modules), fmean(losses) if losses else nan)

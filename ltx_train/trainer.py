@@ -1,12 +1,11 @@
 """The training loop: batches by their number, a step on each, and what it showed."""
 
-import json
 import math
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import mlx.core as mx
 import numpy as np
@@ -19,6 +18,10 @@ from ltx_train.step import MicroBatch, Step, StepArrays, TrainState
 DROPOUT = 2  # which of the seed's streams of random numbers
 MAX_SKIPPED = 5  # in a row, after which the run stops
 NUM_QUARTERS = 4  # of the noise levels, in which losses are told
+
+
+class TargetError(UserError):
+    """A target that cannot be trained, so that there is nothing worth saving."""
 
 
 class StepMetrics(NamedTuple):
@@ -87,13 +90,9 @@ def train(
             seconds=time.perf_counter() - start,
         )
         yield state, metrics
-        if skipped == MAX_SKIPPED or (number == len(rates) and not int(state.updates)):
+        # Or more: a run that was stopped by this may have been resumed.
+        if skipped >= MAX_SKIPPED or (number == len(rates) and not int(state.updates)):
             raise _diverged(metrics)
-
-
-def to_json(metrics: StepMetrics) -> str:
-    """One line; a number that is not finite, which JSON does not have, is null."""
-    return json.dumps(_finite(metrics._asdict()))
 
 
 def is_first_update(state: TrainState, metrics: StepMetrics) -> bool:
@@ -105,7 +104,7 @@ def check_targets(state: TrainState, targets: Sequence[str]) -> list[str]:
     """After the first update: the adapted layers that got no gradient at all, by path.
 
     Such a layer feeds nothing that has a loss, as the last block's attention from the picture to a
-    sound that is given. Raises UserError for a target all of whose layers are so.
+    sound that is given. Raises TargetError for a target all of whose layers are so.
     """
     end = ".lora_B"
     means = {n.removesuffix(end): x for n, x in state.moments.first.items() if n.endswith(end)}
@@ -114,7 +113,7 @@ def check_targets(state: TrainState, targets: Sequence[str]) -> list[str]:
     for target in targets:
         hits = [path for path in reached if f".{path}".endswith(f".{target}")]
         if not any(reached[path] for path in hits):
-            raise UserError(
+            raise TargetError(
                 f"lora.target_modules: {target!r} gets no gradient: what {hits[0]} computes "
                 "reaches no loss.\nRemove it, or let training_strategy generate what it belongs to"
             )
@@ -144,14 +143,6 @@ def _by_stream(
             parts[min(int(sigma * NUM_QUARTERS), NUM_QUARTERS - 1)].append(loss)
         quarters[name] = [_mean(part) if part else None for part in parts]
     return means, quarters
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {name: _finite(part) for name, part in value.items()}
-    return [_finite(part) for part in value] if isinstance(value, list) else value
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -43,7 +43,7 @@ from ltx_train.data.conditions import (
 )
 from ltx_train.data.dataset import Dataset
 from ltx_train.data.draws import seeded_draws
-from ltx_train.data.geometry import Factors
+from ltx_train.data.geometry import AS_LARGE, Factors
 from ltx_train.data.order import endless_batches
 from ltx_train.data.samples import Part, Role, Sample, read_part
 from ltx_train.loss import Batch
@@ -52,7 +52,6 @@ DRAWS, CAPTIONS = 1, 3  # which of the seed's streams of random numbers; 0 is th
 
 REFERENCES: Mapping[StreamName, Role] = {"video": "video_reference", "audio": "audio_reference"}
 MASKS: Mapping[StreamName, Role] = {"video": "video_mask", "audio": "audio_mask"}
-AS_LARGE = Factors(1, 1)  # as references of the sound are
 
 _Tokens = tuple[mx.array, np.ndarray]  # (B, T, C), and positions (B, axes, T, 2)
 Contexts = Callable[[Sample | None], PromptContext]  # of a sample's caption, or of none

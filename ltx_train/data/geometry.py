@@ -16,6 +16,9 @@ class Factors(NamedTuple):
     temporal: int
 
 
+AS_LARGE = Factors(1, 1)  # as references of the sound are
+
+
 class _Found(NamedTuple):
     """Factors of one sample; a single latent frame leaves the temporal one open."""
 

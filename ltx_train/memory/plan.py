@@ -10,11 +10,10 @@ import psutil
 from mlx.utils import tree_flatten
 
 from ltx_models.text_encoder.connector import MAX_LENGTH
-from ltx_models.transformer.block import StreamName
 from ltx_models.transformer.model import Transformer
 from ltx_models.weights import TensorFile
 from ltx_train.config import TrainConfig
-from ltx_train.config.strategy import StreamConfig
+from ltx_train.data.batches import streams
 from ltx_train.data.samples import Sample
 from ltx_train.memory.activations import Shapes, StreamShape, count_activations
 
@@ -99,14 +98,8 @@ def batch_shapes(samples: Iterable[Sample], config: TrainConfig) -> list[Shapes]
 
 def stream_shapes(sample: Sample, config: TrainConfig) -> Shapes:
     """The streams of a batch of samples like this one, with their references."""
-    strategy, shapes = config.training_strategy, dict[StreamName, StreamShape]()
-    streams: dict[StreamName, StreamConfig | None] = {
-        "video": strategy.video,
-        "audio": strategy.audio,
-    }
-    for name, stream in streams.items():
-        if stream is None:
-            continue
+    shapes: Shapes = {}
+    for name, stream in streams(config.training_strategy).items():
         shown = [f"{name}", f"{name}_reference"]
         parts = [part for part in sample.parts.values() if part.role in shown]
         shapes[name] = StreamShape(

@@ -12,10 +12,9 @@ from ltx_models.errors import UserError
 from ltx_train.config import TrainConfig
 from ltx_train.config.validation import SPACE, TIME
 from ltx_train.data.dataset import Dataset, version_text
-from ltx_train.data.geometry import Factors
+from ltx_train.data.geometry import AS_LARGE, Factors
 from ltx_train.data.samples import Sample
 
-AS_LARGE = Factors(1, 1)
 LOOKED_AT = 16_384  # bytes of a file: its header, with all that it was made from, and some values
 
 

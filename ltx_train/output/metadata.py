@@ -6,11 +6,14 @@ programs that show a library of models (spec/mlx.md 4.6, spec/training.md 1.7).
 
 import hashlib
 import json
+from collections.abc import Mapping
 from importlib.metadata import version
 
+from ltx_models.transformer.block import StreamName
 from ltx_train.config import TrainConfig
 from ltx_train.config.schema import LoRAConfig
 from ltx_train.config.strategy import StreamConfig
+from ltx_train.data.batches import streams
 from ltx_train.output.facts import Facts
 
 ELSEWHERE = {"output_dir", "hub", "wandb"}  # where results go, not what they are
@@ -60,10 +63,9 @@ def title_of(config: TrainConfig) -> str:
     return (config.hub.hub_model_id or config.output.resolve().name).rsplit("/", 1)[-1]
 
 
-def streams_of(config: TrainConfig) -> dict[str, StreamConfig]:
+def streams_of(config: TrainConfig) -> Mapping[StreamName, StreamConfig]:
     """The streams that a run has, by name."""
-    both = {"video": config.training_strategy.video, "audio": config.training_strategy.audio}
-    return {name: stream for name, stream in both.items() if stream is not None}
+    return streams(config.training_strategy)
 
 
 def conditions_of(config: TrainConfig) -> list[str]:
@@ -88,10 +90,10 @@ def _reference_factors(facts: Facts) -> dict[str, str]:
 
 
 def _strategy(config: TrainConfig) -> dict[str, str | None]:
-    streams = streams_of(config)
-    given = [name for name, stream in streams.items() if not stream.is_generated]
+    both = streams_of(config)
+    given = [name for name, stream in both.items() if not stream.is_generated]
     return {
-        "trained_streams": ", ".join(name for name in streams if name not in given),
+        "trained_streams": ", ".join(name for name in both if name not in given),
         "given_streams": ", ".join(given) or None,
         "trained_conditions": ", ".join(conditions_of(config)) or None,
     }

@@ -7,7 +7,7 @@ ours.
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from ltx_train.config import TrainConfig
 from ltx_train.output.layout import MadeSample
@@ -20,7 +20,10 @@ Say = Callable[[str], None]
 
 
 class WandbLog:
-    """A record that is open; after an error all its functions do nothing."""
+    """A record that is open; after an error all its functions do nothing.
+
+    At the end of a ``with`` it is closed, and says whether that came by an error.
+    """
 
     def __init__(self, run: "wandb.Run", say: Say):
         self._run: wandb.Run | None = run
@@ -44,11 +47,18 @@ class WandbLog:
         if made:
             self._guarded(log)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close it, as failed where an error came."""
+        self.close(failed=kind is not None)
+
+    def close(self, *, failed: bool = False) -> None:
         """End the record; waits until what it has is written or sent."""
         import wandb  # noqa: PLC0415
 
-        self._guarded(lambda run: run.finish())
+        self._guarded(lambda run: run.finish(exit_code=int(failed)))
         is_open, self._run = self._run is not None, None
         try:
             wandb.teardown()  # which waits; the end of a run does not wait for its last lines

@@ -11,13 +11,12 @@ from av.error import FFmpegError
 from PIL import Image
 
 from ltx_train.output.layout import MadeSample
-from ltx_train.report.media import fitted, listen, picture, player
+from ltx_train.report.media import Still, fitted, listen, picture, player, still
 from ltx_train.report.page import Html, join, note, tag
 from ltx_train.report.samples import Sample
 
 ROOM = 24_000_000  # bytes of media in a page
-BOX = {"width": 480, "height": 480}  # of a picture of a clip, in pixels
-SMALL = {"width": 240, "height": 240}
+BOX, SMALL = 480, 240  # the longer side of a picture of a clip, in pixels
 
 
 class Shown(NamedTuple):
@@ -38,7 +37,7 @@ def shown_samples(made: Sequence[MadeSample], prompts: Sequence[str], *, folder:
     for one in made:
         prompt = names.get(one.number, f"sample {one.number}")
         if one in inside:
-            shown = _embedded(one.path, one.path.stat().st_mtime_ns)
+            shown = _embedded(one.path)
         else:
             shown = _linked(one.path, folder)
             linked.append(one.step)
@@ -61,29 +60,31 @@ def _inside(made: Sequence[MadeSample]) -> set[MadeSample]:
     return found
 
 
-@lru_cache(maxsize=1024)  # a page is written again and again, and its clips stay the same
-def _embedded(path: Path, _changed: int) -> Html:
+def _embedded(path: Path) -> Html:
     if path.suffix == ".wav":
         return listen(path.read_bytes())
-    frame = _first_frame(path)
-    if frame is None:
+    first = _first(path, path.stat().st_mtime_ns, BOX)
+    if first is None:
         return note(f"{path.name} cannot be read")
-    frame = fitted(frame, **BOX)
     if path.suffix == ".png":
-        return picture(frame, alt=path.name)
-    return player(path.read_bytes(), first=frame)
+        return picture(first, alt=path.name)
+    return player(path.read_bytes(), first=first)
 
 
 def _linked(path: Path, folder: Path) -> Html:
     there = path.relative_to(folder).as_posix()
-    small = None if path.suffix == ".wav" else _small(path, path.stat().st_mtime_ns)
+    is_sound = path.suffix == ".wav"
+    first = None if is_sound else _first(path, path.stat().st_mtime_ns, SMALL)
+    small = None if first is None else picture(first, alt=path.name)
     return tag("a", join(small, note(path.name)), href=there)
 
 
-@lru_cache(maxsize=4096)
-def _small(path: Path, _changed: int) -> Html | None:
+# A page is written again and again, and its clips stay the same. Those themselves are not kept:
+# there is room for some in a page, but all of a long run would fill the memory.
+@lru_cache(maxsize=1024)
+def _first(path: Path, _changed: int, side: int) -> Still | None:
     frame = _first_frame(path)
-    return None if frame is None else picture(fitted(frame, **SMALL), alt=path.name)
+    return None if frame is None else still(fitted(frame, width=side, height=side))
 
 
 def _first_frame(path: Path) -> np.ndarray | None:

@@ -6,6 +6,7 @@ from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -18,6 +19,14 @@ WAVE_WIDTH, WAVE_HEIGHT = 600, 22  # of one channel
 SILENT = 1e-4  # -80 dB, as a peak
 
 
+class Still(NamedTuple):
+    """A frame as a page has it: its JPEG, and its size in pixels."""
+
+    src: str
+    width: int
+    height: int
+
+
 def fitted(frame: np.ndarray, *, width: int, height: int) -> np.ndarray:
     """A frame (H, W, 3) in bytes as large as fits into a box; both sides are even."""
     scale = min(height / frame.shape[0], width / frame.shape[1])
@@ -25,10 +34,17 @@ def fitted(frame: np.ndarray, *, width: int, height: int) -> np.ndarray:
     return np.asarray(Image.fromarray(frame).resize((size[0], size[1]), Image.Resampling.BICUBIC))
 
 
-def picture(frame: np.ndarray, *, alt: str) -> Html:
+def still(frame: np.ndarray) -> Still:
     """A frame (H, W, 3) in bytes, as JPEG."""
+    file = BytesIO()
+    Image.fromarray(frame).save(file, "JPEG", quality=QUALITY, optimize=True)
     height, width, _ = frame.shape
-    return tag("img", src=_jpeg(frame), alt=alt, width=width, height=height, loading="lazy")
+    return Still(_data_uri(file.getvalue(), "image/jpeg"), width, height)
+
+
+def picture(shown: Still, *, alt: str) -> Html:
+    """A frame in the page."""
+    return tag("img", alt=alt, loading="lazy", **shown._asdict())
 
 
 def strip(frames: Sequence[np.ndarray], *, alt: str, gap: int = 2) -> Html:
@@ -36,7 +52,7 @@ def strip(frames: Sequence[np.ndarray], *, alt: str, gap: int = 2) -> Html:
     height = frames[0].shape[0]
     between = np.full((height, gap, 3), 128, np.uint8)
     parts = [part for frame in frames for part in (between, frame)]
-    return picture(np.concatenate(parts[1:], axis=1), alt=alt)
+    return picture(still(np.concatenate(parts[1:], axis=1)), alt=alt)
 
 
 def clip(frames: np.ndarray, *, fps: float | Fraction, sound: Sound | None = None) -> Html:
@@ -48,12 +64,11 @@ def clip(frames: np.ndarray, *, fps: float | Fraction, sound: Sound | None = Non
     with TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
         write_clip(path, [frames], fps=fps, audio=audio, sampling_rate=rate)
-        return player(path.read_bytes(), first=frames[0])
+        return player(path.read_bytes(), first=still(frames[0]))
 
 
-def player(data: bytes, *, first: np.ndarray) -> Html:
-    """An mp4 as a player, muted and repeated; its first frame (H, W, 3) in bytes stands for it."""
-    height, width, _ = first.shape
+def player(data: bytes, *, first: Still) -> Html:
+    """An mp4 as a player, muted and repeated; its first frame stands for it."""
     return tag(
         "video",
         src=_data_uri(data, "video/mp4"),
@@ -61,10 +76,10 @@ def player(data: bytes, *, first: np.ndarray) -> Html:
         loop=True,
         muted=True,
         playsinline=True,
-        poster=_jpeg(first),
+        poster=first.src,
         preload="none",
-        width=width,
-        height=height,
+        width=first.width,
+        height=first.height,
     )
 
 
@@ -108,12 +123,6 @@ def _lane(samples: np.ndarray, index: int) -> Html:
     there = [f"{a:.1f},{b:.1f}" for a, b in zip(x, upper, strict=True)]
     back = [f"{a:.1f},{b:.1f}" for a, b in zip(x[::-1], lower[::-1], strict=True)]
     return tag("path", class_="wave", d=f"M{'L'.join(there + back)}Z")
-
-
-def _jpeg(frame: np.ndarray) -> str:
-    file = BytesIO()
-    Image.fromarray(frame).save(file, "JPEG", quality=QUALITY, optimize=True)
-    return _data_uri(file.getvalue(), "image/jpeg")
 
 
 def _data_uri(data: bytes, kind: str) -> str:

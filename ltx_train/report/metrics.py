@@ -66,12 +66,14 @@ def read(path: Path) -> Metrics:
     return Metrics(found[STEP], found[VALIDATION])
 
 
-def cut(path: Path, *, step: int) -> None:
+def cut(path: Path, *, step: int, is_validated: bool = True) -> None:
     """Leave only what there was after a step, for a run that goes on from there.
 
-    The file is then as if that run had never been stopped. Raises UserError as ``read``.
+    The file is then as if that run had never been stopped; unless ``is_validated``, the validation
+    of this step is still to come. Raises UserError as ``read``.
     """
-    kept = [row for row in _rows(path) if row["step"] <= step]
+    last = {STEP: step, VALIDATION: step if is_validated else step - 1}
+    kept = [row for row in _rows(path) if row["step"] <= last[row["kind"]]]
     write_text(path, "".join(f"{json.dumps(row)}\n" for row in kept))
 
 

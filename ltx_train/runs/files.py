@@ -21,7 +21,7 @@ def save(job: Job, model: Transformer, state: TrainState, facts: RunFacts) -> Pa
     if config.lora is not None:
         path = write_adapter(model, config, job.facts, step=facts.step, values=values)
     else:
-        path = write_model(job.checkpoint, config, job.facts, step=facts.step, values=values)
+        path = write_model(job.base, config, job.facts, step=facts.step, values=values)
     if config.checkpoints.save_training_state != "off":
         write_state(config, facts, state)
     best = best_step(config.output) if config.checkpoints.best else None
@@ -32,6 +32,10 @@ def save(job: Job, model: Transformer, state: TrainState, facts: RunFacts) -> Pa
 
 
 def best_step(folder: Path) -> int | None:
-    """The step of a run's lowest validation loss, the first of equal ones; None without any."""
-    rows = [row for row in metrics.read(folder / METRICS).validations if row["loss"] is not None]
+    """The step of a run's lowest validation loss, the first of equal ones; None without any.
+
+    The base's own, at step 0, is no step's: there is no adapter of it that could be kept.
+    """
+    rows = metrics.read(folder / METRICS).validations
+    rows = [row for row in rows if row["loss"] is not None and row["step"]]
     return min(rows, key=lambda row: row["loss"])["step"] if rows else None

@@ -37,7 +37,7 @@ from ltx_train.runs.checks import (
     check_values,
     find_base,
 )
-from ltx_train.runs.contexts import caption_files, context_sizes
+from ltx_train.runs.contexts import NO_CAPTION, caption_files, context_sizes
 from ltx_train.runs.random_data import random_data
 from ltx_train.runs.resume import Origin, check_output, check_unchanged, find_origin, origin_beside
 from ltx_train.runs.state import check_state
@@ -71,6 +71,14 @@ class Job(NamedTuple):
     notes: list[str]  # what a person should know, a line each
 
     @property
+    def base(self) -> Checkpoint:
+        """The transformer's weights; where all are trained, those that the run starts from."""
+        if self.start.weights is None or self.config.lora is not None:
+            return self.checkpoint
+        allowed = self.config.model.allow_unknown_config
+        return open_checkpoint(self.start.weights, allow_unknown=allowed)
+
+    @property
     def scales(self) -> Scales:
         """What one latent stands for."""
         return Scales(
@@ -99,8 +107,8 @@ def prepare(
     streams = run_streams(config.training_strategy)
     check_samples(whole.samples, checkpoint, streams)
     captions = caption_files(whole, dropout=config.training_strategy.caption_dropout)
-    if whole.empty_prompt is not None:
-        check_text(whole.empty_prompt, Makers(checkpoint))
+    if (empty := captions.get(NO_CAPTION)) is not None:
+        check_text(empty, Makers(checkpoint))
     dataset, held = hold_out(whole, config)
     facts = run_facts(config, checkpoint, dataset, held=held)
     notes += [*files.notes, *dataset.notes, *check_trigger(facts.trigger, whole.samples)]
@@ -188,22 +196,27 @@ def _find_start(
     config: TrainConfig, *, resume: bool, force: bool, base_hash: str, data_hash: str
 ) -> tuple[Start, list[str]]:
     hashes = {"base_hash": base_hash, "data_hash": data_hash}
+    notes: list[str] = []
     if resume:
         origin = find_origin(config)
-        if origin is None:
-            return Start(None, None), ["--resume: no state was saved yet; the run starts anew"]
-        return Start(None, origin), check_unchanged(origin, config, **hashes, force=force)
+        if origin is not None:
+            # A state has what was trained; of a whole model there may be more than that.
+            whole = config.lora is None and config.model.load_checkpoint is not None
+            weights = _find_weights(config) if whole else None
+            return Start(weights, origin), check_unchanged(origin, config, **hashes, force=force)
+        notes = ["--resume: no state was saved yet; the run starts anew"]
     if config.model.load_checkpoint is None:
-        return Start(None, None), []
+        return Start(None, None), notes
     path = _find_weights(config)
     origin = None if config.checkpoints.no_resume else origin_beside(path)
     if origin is None:
-        return Start(path, None), [f"model.load_checkpoint: {path}, from step 0"]
+        return Start(path, None), [*notes, f"model.load_checkpoint: {path}, from step 0"]
     line = (
         f"model.load_checkpoint: {origin.path}, from step {origin.facts.step}; "
         "checkpoints.no_resume=true takes the weights alone"
     )
-    return Start(path, origin), [line, *check_unchanged(origin, config, **hashes, force=True)]
+    changed = check_unchanged(origin, config, **hashes, force=True)
+    return Start(path, origin), [*notes, line, *changed]
 
 
 def _check_start(start: Start, config: TrainConfig, model: Transformer) -> None:

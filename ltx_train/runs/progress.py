@@ -8,12 +8,17 @@ MOST_LINES = 100  # of a run
 FEWEST_STEPS = 10  # between two lines: the loss of one step says more of its noise level
 
 
+def between_lines(steps: int) -> int:
+    """How many steps of a run of ``steps`` lie between two lines, and two pages of its report."""
+    return max(FEWEST_STEPS, steps // MOST_LINES)
+
+
 class Progress:
     """Collects the losses of steps, and says their mean, the pace and what is left."""
 
     def __init__(self, say: Callable[[str], None], *, steps: int, every_step: bool):
         self._say, self._steps = say, steps
-        self._every = 1 if every_step else max(FEWEST_STEPS, steps // MOST_LINES)
+        self._every = 1 if every_step else between_lines(steps)
         self._losses: list[float] = []
         self._seconds: list[float] = []
 

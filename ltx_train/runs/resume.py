@@ -8,13 +8,13 @@ from ltx_models.config import summarise
 from ltx_models.errors import UserError
 from ltx_models.files import check_writable, remove_unfinished
 from ltx_train.config import TrainConfig, read_run
-from ltx_train.output.layout import METRICS, WEIGHTS, made_samples, weight_files
+from ltx_train.output.layout import CONFIG, METRICS, WEIGHTS, made_samples, weight_files
 from ltx_train.report.metrics import cut
 from ltx_train.runs.state import (
-    CONFIG,
     RunFacts,
     read_facts,
     remove_states,
+    state_name,
     states,
 )
 
@@ -43,17 +43,19 @@ def check_output(config: TrainConfig, *, resume: bool) -> None:
     folder = config.output
     check_writable(folder, name="output_dir")
     saved = weight_files(folder)
-    if saved and not resume:
+    steps = {*states(folder), *(step for step, _ in saved)}
+    if steps and not resume:
         raise UserError(
-            f"output_dir {folder}: there is a run in it already, saved at step {saved[-1][0]}.\n"
+            f"output_dir {folder}: there is a run in it already, saved at step {max(steps)}.\n"
             "--resume goes on with it; or name another folder"
         )
     if resume and not (folder / CONFIG).is_file():
         raise UserError(f"--resume: there is no run in output_dir {folder}")
     if resume and saved and not states(folder):
         raise UserError(
-            f"--resume: {folder} has adapters but no state: checkpoints.save_training_state is "
-            "off there.\nStart a run in another folder with model.load_checkpoint="
+            f"--resume: {folder} has adapters but no state: it was removed, or "
+            "checkpoints.save_training_state was off.\n"
+            "Start a run in another folder with model.load_checkpoint="
             f"{saved[-1][1]}"
         )
 
@@ -70,7 +72,7 @@ def find_origin(config: TrainConfig) -> Origin | None:
 def origin_beside(weights: Path) -> Origin | None:
     """The state that was written with a file of weights, where it is still there."""
     match = WEIGHTS.fullmatch(weights.name)
-    path = weights.with_name(f"state_{int(match[1]):05}") if match else None
+    path = weights.with_name(state_name(int(match[1]))) if match else None
     return Origin(path, read_facts(path)) if path is not None and path.is_dir() else None
 
 
@@ -100,10 +102,13 @@ def check_unchanged(
     return [f"changed since step {step}: {line}" for line in [*heavy, *light]]
 
 
-def cut_back(folder: Path, step: int) -> None:
-    """Take off what a run left behind a step, so that its folder is as it was after that step."""
+def cut_back(folder: Path, step: int, *, is_validated: bool) -> None:
+    """Take off what a run left behind a step, so that its folder is as it was after that step.
+
+    ``is_validated`` says whether that step's validation stays, if there was one.
+    """
     remove_unfinished(folder)
-    cut(folder / METRICS, step=step)
+    cut(folder / METRICS, step=step, is_validated=is_validated)
     later = [path for number, path in weight_files(folder) if number > step]
     later += [sample.path for sample in made_samples(folder) if sample.step > step]
     for path in later:

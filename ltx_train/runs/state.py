@@ -24,10 +24,11 @@ from ltx_models.files import write_text
 from ltx_models.weights import TensorFile, WeightsError, save_tensors
 from ltx_train.config import TrainConfig
 from ltx_train.optimizer import Moments, Tensors
+from ltx_train.output.layout import CONFIG
 from ltx_train.step import TrainState
 
 STATE = re.compile(r"state_(\d+)")
-TENSORS, RUN, CONFIG = "state.safetensors", "run.json", "training_config.yaml"
+TENSORS, RUN = "state.safetensors", "run.json"
 
 
 class RunFacts(NamedTuple):
@@ -42,7 +43,12 @@ class RunFacts(NamedTuple):
 
 def state_path(folder: Path, step: int) -> Path:
     """The folder of a step's state in a run's folder."""
-    return folder / CHECKPOINTS / f"state_{step:05}"
+    return folder / CHECKPOINTS / state_name(step)
+
+
+def state_name(step: int) -> str:
+    """What the folder of a step's state is called."""
+    return f"state_{step:05}"
 
 
 def states(folder: Path) -> dict[int, Path]:

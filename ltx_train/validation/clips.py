@@ -1,8 +1,9 @@
 """The clips of one validation: sampled by ltx-generate's own loop, decoded and written."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,10 +20,9 @@ from ltx_infer.sampling.state import seeded_noise
 from ltx_models.files import unfinished
 from ltx_models.transformer.model import Transformer
 from ltx_train.config.validation import ReferenceSample
+from ltx_train.output.layout import SAMPLES
 from ltx_train.step import TrainState, installer
 from ltx_train.validation.prepare import PreparedSample, Validation
-
-SAMPLES = "samples"  # in a run's folder
 
 
 class MadeClip(NamedTuple):
@@ -61,23 +61,27 @@ def make_clips(
 
     ``folder`` is the run's. A still is a PNG, sound alone a WAV. Decoders are loaded for a clip
     and freed after it; model and random numbers stay as they are. A clip that is not plausible
-    stops nothing: its faults say so, and where none of it can be shown there is no file. Raises
-    UserError where a file cannot be written.
+    stops nothing: its faults say so, and where none of it can be shown there is no file.
+    ``report`` may stop it by what it raises. Raises UserError where a file cannot be written.
     """
     made: list[MadeClip] = []
     (folder / SAMPLES).mkdir(parents=True, exist_ok=True)
     models = replace(validation.models, live=model)
     label, total = f"validation at step {step}", len(validation.samples)
-    for number, sample in enumerate(validation.samples, 1):
-        report(label, number - 1, total)
-        path = folder / SAMPLES / f"step_{step:06}_{number}"
-        made.append(_make(models, sample, path))
+    for number, sample in enumerate(validation.samples):
+        begun = partial(report, label, number, total)
+        begun()
+        path = folder / SAMPLES / f"step_{step:06}_{number + 1}"
+        made.append(_make(models, sample, path, begun))
         mx.clear_cache()
-        report(label, number, total)
+        report(label, number + 1, total)
     return made
 
 
-def _make(models: Models, sample: PreparedSample, stem: Path) -> MadeClip:
+def _make(
+    models: Models, sample: PreparedSample, stem: Path, begun: Callable[[], None]
+) -> MadeClip:
+    """Make a clip; ``begun`` is called at each noise level, since one may take minutes."""
     plan, faults = sample.plan, list[str]()
     path = None
     try:
@@ -88,7 +92,7 @@ def _make(models: Models, sample: PreparedSample, stem: Path) -> MadeClip:
             [sample.inputs],
             plan.size,
             noise=seeded_noise(plan.seed),
-            report=_quietly,
+            report=lambda *_: begun(),
         )
         path = _write(models, sample, latents, stem, faults)
     except SanityError as error:
@@ -191,7 +195,3 @@ def _write_still(path: Path, frames: Iterator[np.ndarray]) -> None:
 def _first_line(error: SanityError) -> str:
     """What was seen; the rest is advice on flags."""
     return str(error).splitlines()[0]
-
-
-def _quietly(_stage: str, _done: int, _total: int) -> None:
-    pass

@@ -13,6 +13,7 @@ from itertools import islice
 import mlx.core as mx
 import numpy as np
 
+from ltx_infer.progress import Report
 from ltx_models.errors import UserError
 from ltx_models.transformer.block import StreamName
 from ltx_models.transformer.model import Transformer
@@ -62,6 +63,7 @@ def heldout_loss(
     config: TrainConfig,
     *,
     scales: Scales,
+    report: Report,
 ) -> dict[str, float]:
     """The mean loss of each stream that is learnt, and as ``loss`` what training would minimise.
 
@@ -70,7 +72,9 @@ def heldout_loss(
     """
     found: dict[str, list[float]] = defaultdict(list)
     make_inputs = input_maker(model)
-    for sample, level in _pairs(held):
+    pairs = _pairs(held)
+    for number, (sample, level) in enumerate(pairs):
+        report("held-out loss", number, len(pairs))
         batch = _fixed(_batch(sample, dataset, contexts, config, scales), sample, level, config)
         inputs = make_inputs(batch)
         losses = sample_losses(model, inputs)

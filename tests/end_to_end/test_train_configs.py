@@ -18,7 +18,6 @@ from tests.end_to_end.film import RATE, Cut, read_film, write_cut
 from tests.train.conftest import run
 
 SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "train").glob("*.yaml"))
-FEW = ("av2av_ic_lora",)  # in the default tests: streams and references of both kinds
 STEPS, FRAMES = 3, 73  # ten latent frames, of which eight are given to go on from
 LONG, WIDE, STILL = Bucket(64, 32, FRAMES), Bucket(608, 32, 9), Bucket(64, 64, 1)
 # What is given of a clip to be continued, or painted around, is the configuration's own.
@@ -31,11 +30,6 @@ DIMS = {
     "character_stills_lora": Bucket(64, 64, 9),
 }
 DATA = {"video_outpainting_lora": "wide", "character_stills_lora": "stills"}
-
-
-def mark(path: Path):
-    marks = () if path.stem in FEW else (pytest.mark.slow,)
-    return pytest.param(path, id=path.stem, marks=marks)
 
 
 def put_wav(path: Path, samples: np.ndarray) -> None:
@@ -122,7 +116,8 @@ def stills(folder, whole) -> Path:
     return folder / "stills"
 
 
-@pytest.mark.parametrize("path", [mark(path) for path in SHIPPED])
+@pytest.mark.slow
+@pytest.mark.parametrize("path", SHIPPED, ids=[path.stem for path in SHIPPED])
 def test_it_trains(path, folder, request, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     width, height, frames = DIMS.get(path.stem, Bucket(64, 32, 9))

@@ -1,7 +1,9 @@
 """Runs on the stand-in, in this process: what they leave, and going on after a stop."""
 
 import json
+import math
 import os
+import resource
 import shutil
 import signal
 from pathlib import Path
@@ -16,6 +18,7 @@ from ltx_models.lora.files import read_lora
 from ltx_models.weights import TensorFile
 from ltx_train.config import read_config
 from ltx_train.run import train_lora
+from ltx_train.runs.alone import alone_in
 from tests.train.config.conftest import VALID
 from tests.train.conftest import train
 
@@ -176,7 +179,7 @@ def test_stopped_and_taken_up_equals_not_stopped(configured, tmp_path):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_stop_before_the_first_step_saves_nothing(configured):
+def test_a_stop_before_the_first_step_comes_after_it(configured):
     config = configured("validation.holdout=1")
     with pytest.raises(KeyboardInterrupt):
         train(config, report=StopAt("training", 0))
@@ -190,6 +193,69 @@ def test_a_finished_run_is_finished_again(configured, finished):
     assert made.adapter == finished / "checkpoints/lora_weights_step_00003.safetensors"
     assert (made.num_modules, made.loss) == (48, fmean(losses))
     assert files(finished) == before
+
+
+def test_an_adapter_that_was_removed_is_written_again(configured, finished):
+    path = finished / "checkpoints/lora_weights_step_00003.safetensors"
+    before = path.read_bytes()
+    path.unlink()
+    with pytest.raises(UserError, match="there is a run in it already, saved at step 3"):
+        train(configured())
+    (finished / "metrics.jsonl").unlink()
+    made = train(configured(), resume=True)
+    assert (made.adapter, made.adapter.read_bytes()) == (path, before)
+    assert math.isnan(made.loss)
+
+
+def test_one_run_at_a_time(configured):
+    config = configured()
+    with alone_in(config.output), pytest.raises(UserError, match="another run writes to it"):
+        train(config)
+    assert files(config.output) == []
+
+
+def test_a_disk_without_room_for_the_state_leaves_the_one_before(configured):
+    config = configured("checkpoints.interval=1", "checkpoints.keep_last_n=2")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(stage: str, done: int, _total: int) -> None:
+        if (stage, done) == ("training", 2):
+            size = (config.output / "checkpoints" / saved(config.output)[0]).stat().st_size
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10_000, before[1]))
+
+    try:
+        with pytest.raises(UserError, match="cannot be written") as error:
+            train(config, report=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert error.value.__notes__ == [f"saved at step 1 in {config.output}; --resume goes on"]
+    assert "state_00002" not in saved(config.output)
+    train(config, resume=True)
+    assert [row["step"] for row in rows(config.output)] == [1, 2, 3]
+
+
+def test_the_report_comes_between_saves(configured):
+    config, seen = configured("optimization.steps=11"), []
+
+    def look(stage: str, done: int, _total: int) -> None:
+        if (stage, done) == ("training", 11):
+            seen.append((config.output / "report.html").read_text())
+
+    train(config, report=look)
+    assert "10 of 11" in seen[0]
+
+
+def test_a_target_without_gradient_leaves_nothing_saved(configured):
+    """So that the run can be started again as soon as the target is gone."""
+    text = configured().model_dump(mode="json")
+    text["data"]["preprocessed_data_root"] = None
+    text["training_strategy"]["audio"] = {"is_generated": False}
+    text["lora"]["target_modules"] = ["attn1.to_q", "audio_proj_out"]
+    config = type(configured()).model_validate_json(json.dumps(text))
+    with pytest.raises(UserError, match="'audio_proj_out' gets no gradient") as error:
+        train(config, debug=True)
+    assert not hasattr(error.value, "__notes__")
+    assert not (config.output / "checkpoints").exists()
 
 
 def test_what_is_kept(configured):
@@ -219,7 +285,9 @@ def test_the_best_is_kept_besides(configured):
 
 def test_states_that_are_not_wanted(configured, tmp_path):
     config = configured("checkpoints.save_training_state=off", "optimization.steps=1")
-    train(config)
+    with pytest.raises(KeyboardInterrupt) as stop:
+        train(config, report=StopAt("training", 1))
+    assert stop.value.__notes__ == [f"saved at step 1 in {config.output}"]
     assert saved(config.output) == ["lora_weights_step_00001.safetensors"]
     with pytest.raises(UserError, match=r"has adapters but no state.*\nStart a run in another fo"):
         train(config, resume=True)
@@ -244,6 +312,13 @@ def test_to_start_from_an_adapter(configured, finished, tmp_path):
     assert [row["step"] for row in rows(more.output)] == [4]
     assert any("state_00003, from step 3; checkpoints.no_resume=true" in line for line in said)
     assert "changed since step 3: optimization.steps: 3 -> 4" in said
+    same = configured(load, f"output_dir={tmp_path / 'same'}")
+    made = train(same)
+    assert saved(same.output) == saved(finished)
+    one, other = (
+        mx.load(str(f / "checkpoints" / made.adapter.name)) for f in (finished, same.output)
+    )
+    assert all(mx.array_equal(value, other[key]) for key, value in one.items())
     one = ("checkpoints.no_resume=true", "optimization.steps=1")
     anew = configured(load, *one, f"output_dir={tmp_path / 'anew'}")
     train(anew, said=said)
@@ -252,6 +327,38 @@ def test_to_start_from_an_adapter(configured, finished, tmp_path):
     assert row["adapter_norm"] > rows(finished)[-1]["adapter_norm"] / 2
     with pytest.raises(UserError, match=r"optimization\.steps 2: .*state_00003 has more behind it"):
         train(configured(load, "optimization.steps=2", f"output_dir={tmp_path / 'less'}"))
+
+
+def test_a_run_from_an_adapter_that_saved_nothing_starts_from_it_again(
+    configured, finished, tmp_path
+):
+    load = f"model.load_checkpoint={finished}"
+    config = configured(load, f"output_dir={tmp_path / 'out2'}", "optimization.steps=4")
+    (tmp_path / "out2").mkdir()
+    (tmp_path / "out2/training_config.yaml").touch()
+    said: list[str] = []
+    train(config, said=said, resume=True)
+    assert [row["step"] for row in rows(config.output)] == [4]
+    assert "--resume: no state was saved yet; the run starts anew" in said
+
+
+def test_what_a_whole_model_has_besides_stays(configured, tmp_path):
+    """The sound of the weights that a run of the picture starts from, after a stop too."""
+    full = ("lora=null", "model.training_mode=full", "optimization.learning_rate=1e-5")
+    made = train(configured(*full, "optimization.steps=1"))
+    key = "model.diffusion_model.audio_proj_out.bias"
+    tensors, about = mx.load(str(made.adapter), return_metadata=True)
+    tensors[key] = tensors[key] + 1
+    write_tensors(tmp_path / "start.safetensors", tensors, about)
+    load = (f"model.load_checkpoint={tmp_path / 'start.safetensors'}", f"output_dir={tmp_path}/b")
+    config = configured(*full, *load, "optimization.steps=2", "checkpoints.keep_last_n=2")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, report=StopAt("training", 1))
+    for path in (
+        config.output / "checkpoints/model_weights_step_00001.safetensors",
+        train(config, resume=True).adapter,
+    ):
+        assert mx.array_equal(mx.load(str(path))[key], tensors[key])
 
 
 def test_all_weights(configured, tmp_path):

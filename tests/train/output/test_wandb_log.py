@@ -116,6 +116,16 @@ def test_without_a_login_nothing_is_recorded(offline, configured, monkeypatch):
     assert line.startswith("wandb: nothing is recorded, and training goes on: No API key")
 
 
+def test_a_run_that_stops_closes_its_record(offline, configured):
+    log = open_wandb(configured(*ON), run_id=None, say=print)
+    assert log is not None
+    with pytest.raises(KeyboardInterrupt), log:
+        raise KeyboardInterrupt
+    assert wandb.run is None
+    (record,) = records(configured().output).values()
+    assert record
+
+
 def test_an_error_of_ours_is_not_hidden(offline, configured):
     log = open_wandb(configured(*ON), run_id=None, say=print)
     assert log is not None

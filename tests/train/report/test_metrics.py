@@ -44,6 +44,16 @@ def test_a_cut_file_is_as_if_the_run_had_never_stopped(tmp_path):
     assert (tmp_path / "cut.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
+def test_a_validation_that_is_to_come_again_is_cut_off(tmp_path):
+    path = tmp_path / "m.jsonl"
+    for number in (1, 2):
+        append(path, step_row(step(number), memory_active=1, memory_peak=1))
+        append(path, validation_row(step=number, losses={"loss": 2.0}, seconds=3.0))
+    cut(path, step=2, is_validated=False)
+    found = read(path)
+    assert ([row["step"] for row in found.steps], len(found.validations)) == ([1, 2], 1)
+
+
 def test_without_a_file_there_are_no_rows(tmp_path):
     assert read(tmp_path / "metrics.jsonl") == ([], [])
 

@@ -35,11 +35,11 @@ VIDEO = {"name": "flexible", "video": {}}
 def make(files, checkpoint, tmp_path_factory):
     """From a configuration to the clips of one validation; the model may be given."""
 
-    def make(given, model=None, *, step=0, folder=None):
+    def make(given, model=None, *, step=0, folder=None, report=quiet):
         prepared = prepare_validation(given, checkpoint, files, dtype=mx.float32)
         model = model or load_trainable(checkpoint, given).model
         folder = folder or tmp_path_factory.mktemp("run")
-        return make_clips(model, prepared, folder, step, report=quiet)
+        return make_clips(model, prepared, folder, step, report=report)
 
     return make
 
@@ -121,6 +121,20 @@ def test_a_clip_that_is_strange_is_kept(make, checkpoint, monkeypatch):
     silent, flat = clip.faults
     assert "the sound is silence" in silent
     assert "9 of 9 frames are of one colour" in flat
+
+
+def test_it_can_be_stopped_inside_a_clip(make, tmp_path):
+    told = []
+
+    def stop(*given):
+        told.append(given)
+        if len(told) == 3:  # before the clip, before its first noise level, after it
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make(config(samples=sample()), folder=tmp_path, report=stop)
+    assert told == [("validation at step 0", 0, 1)] * 3
+    assert not list((tmp_path / "samples").iterdir())
 
 
 def test_weights_that_would_be_saved(checkpoint):

@@ -11,7 +11,7 @@ from ltx_train.data.batches import Scales, data_folders
 from ltx_train.data.dataset import open_dataset
 from ltx_train.model import load_trainable
 from ltx_train.validation.heldout import LEVELS, MOST_PASSES, _pairs, heldout_loss, hold_out
-from tests.train.validation.conftest import config
+from tests.train.validation.conftest import config, quiet
 
 VIDEO = {"name": "flexible", "video": {}, "caption_dropout": 0.9}
 
@@ -34,11 +34,11 @@ def measured(data, checkpoint):
         assert one is not None  # no caption is dropped
         return PromptContext(context, None)
 
-    def measured(*numbers, model=None, **given):
+    def measured(*numbers, model=None, report=quiet, **given):
         dataset, found = opened(data, **given)
         model = model or load_trainable(checkpoint, found).model
         held = [dataset.samples[i] for i in numbers]
-        return heldout_loss(model, held, dataset, contexts, found, scales=scales)
+        return heldout_loss(model, held, dataset, contexts, found, scales=scales, report=report)
 
     return measured
 
@@ -50,6 +50,15 @@ def test_the_loss_is_the_same_whenever_it_is_measured(measured):
     assert both["loss"] == pytest.approx((one["loss"] + other["loss"]) / 2, rel=1e-6)
     assert both["video"] == both["loss"] > 0
     assert measured(0, more={"seed": 7}) != one
+
+
+def test_it_can_be_stopped_between_passes(measured):
+    def stop(_stage, done, _total):
+        if done:
+            raise KeyboardInterrupt(done)
+
+    with pytest.raises(KeyboardInterrupt, match="1"):
+        measured(0, report=stop)
 
 
 def test_the_loss_is_of_the_weights(measured, checkpoint, data):

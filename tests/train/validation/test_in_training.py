@@ -51,7 +51,13 @@ def weights(data, files, checkpoint, tmp_path_factory):
                 with saved_weights(model, state):
                     (clip,) = make_clips(model, prepared, folder, metrics.step, report=quiet)
                     heldout_loss(
-                        model, dataset.samples, dataset, lambda one: context, given, scales=scales
+                        model,
+                        dataset.samples,
+                        dataset,
+                        lambda one: context,
+                        given,
+                        scales=scales,
+                        report=quiet,
                     )
                 assert clip.path is not None
                 memory.append(mx.get_active_memory())
