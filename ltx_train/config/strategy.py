@@ -7,9 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ltx_train.config.section import Count, Name, NotNegative, Section, Share
-
-Pixel = Annotated[int, Field(ge=0)]
+from ltx_train.config.section import Count, Name, NotNegative, Region, Section, Share
 
 
 class FirstFrame(Section):
@@ -39,15 +37,8 @@ class SpatialCrop(Section):
     """A rectangle of every frame is given: (y1, x1, y2, x2) in pixels."""
 
     type: Literal["spatial_crop"] = "spatial_crop"
-    spatial_region: tuple[Pixel, Pixel, Pixel, Pixel]
+    spatial_region: Region
     probability: Share = 1.0
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        top, left, bottom, right = self.spatial_region
-        if top >= bottom or left >= right:
-            raise ValueError("spatial_region: (y1, x1, y2, x2) with y1 < y2 and x1 < x2 is wanted")
-        return self
 
 
 class Mask(Section):

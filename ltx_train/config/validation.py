@@ -7,11 +7,19 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ltx_train.config.section import Count, Name, NotNegative, Positive, Section, Seed, Share
+from ltx_train.config.section import (
+    Count,
+    Name,
+    NotNegative,
+    Positive,
+    Region,
+    Section,
+    Seed,
+    Share,
+)
 
 SPACE, TIME = 32, 8  # pixels and frames to a latent one
 Guidance = Annotated[float, Field(ge=1, allow_inf_nan=False)]
-Pixel = Annotated[int, Field(ge=0)]
 Dims = tuple[Count, Count, Count]  # width, height, frames
 
 
@@ -77,14 +85,7 @@ class SpatialCropSample(Section):
 
     type: Literal["spatial_crop"] = "spatial_crop"
     video: Name
-    spatial_region: tuple[Pixel, Pixel, Pixel, Pixel]
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        top, left, bottom, right = self.spatial_region
-        if top >= bottom or left >= right:
-            raise ValueError("spatial_region: (y1, x1, y2, x2) with y1 < y2 and x1 < x2 is wanted")
-        return self
+    spatial_region: Region
 
 
 class MaskSample(_OfOneStream):

@@ -1,5 +1,7 @@
 """Two small clips with captions, and what ltx-precompute makes of them."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,9 @@ from ltx_train.run import Finished, train_lora
 from tests.train.config.conftest import VALID
 
 BUCKET = Bucket(64, 32, 9)
+
+
+TIMES = {"seconds", "memory_active", "memory_peak"}
 
 
 def write_pair(folder: Path, name: str, *, caption: str | bytes | None = "", frames: int = 11):
@@ -75,3 +80,25 @@ def train(config: TrainConfig, *, said: list[str] | None = None, **how) -> Finis
     made = train_lora(config, say=lines.append, **how)
     assert made is not None
     return made
+
+
+def rows(folder: Path) -> list[dict]:
+    """The rows of a run's log without what no two runs have in common."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
+
+
+@pytest.fixture(scope="session")
+def finished_run(data, tmp_path_factory) -> Path:
+    """A run of three steps."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "lora.yaml").write_text(VALID)
+    words = (f"data.preprocessed_data_root={data}", f"output_dir={folder / 'out'}")
+    train(read_config(folder / "lora.yaml", ["optimization.steps=3", *words]))
+    return folder / "out"
+
+
+@pytest.fixture
+def finished(finished_run, configured) -> Path:
+    """A copy of it where ``configured`` has its output."""
+    return shutil.copytree(finished_run, configured().output)

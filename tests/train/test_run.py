@@ -4,7 +4,6 @@ import json
 import math
 import os
 import resource
-import shutil
 import signal
 from pathlib import Path
 from statistics import fmean
@@ -19,16 +18,7 @@ from ltx_models.weights import TensorFile
 from ltx_train.config import read_config
 from ltx_train.run import train_lora
 from ltx_train.runs.alone import alone_in
-from tests.train.config.conftest import VALID
-from tests.train.conftest import train
-
-TIMES = {"seconds", "memory_active", "memory_peak"}
-
-
-def rows(folder: Path) -> list[dict]:
-    """The rows of a run's log without what no two runs have in common."""
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
+from tests.train.conftest import rows, train
 
 
 def files(folder: Path) -> list[str]:
@@ -37,22 +27,6 @@ def files(folder: Path) -> list[str]:
 
 def saved(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "checkpoints").iterdir())
-
-
-@pytest.fixture(scope="module")
-def finished_run(data, tmp_path_factory) -> Path:
-    """A run of three steps."""
-    folder = tmp_path_factory.mktemp("finished")
-    (folder / "lora.yaml").write_text(VALID)
-    words = (f"data.preprocessed_data_root={data}", f"output_dir={folder / 'out'}")
-    train(read_config(folder / "lora.yaml", ["optimization.steps=3", *words]))
-    return folder / "out"
-
-
-@pytest.fixture
-def finished(finished_run, configured) -> Path:
-    """A copy of it where ``configured`` has its output."""
-    return shutil.copytree(finished_run, configured().output)
 
 
 def test_what_a_run_leaves(configured, finished):
@@ -390,46 +364,3 @@ def test_what_has_changed_is_listed(configured, finished):
     kept = configured("optimization.steps=4", "checkpoints.keep_last_n=2")
     train(kept, resume=True, said=said)
     assert "changed since step 4: checkpoints.keep_last_n: 1 -> 2" in said
-
-
-@pytest.fixture
-def other_data(data, tmp_path):
-    """The data with a change of one file's tensors and metadata."""
-
-    def write(name: str, *, tensors=None, metadata=None) -> Path:
-        for path in data.rglob("*.safetensors"):
-            copy = tmp_path / "other" / path.relative_to(data)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(path.read_bytes())
-        path = tmp_path / "other" / f"{name}.safetensors"
-        found, about = mx.load(str(path), return_metadata=True)
-        write_tensors(path, {**found, **(tensors or {})}, {**about, **(metadata or {})})
-        return tmp_path / "other"
-
-    return write
-
-
-def test_other_data_are_told(configured, finished, other_data):
-    root = other_data("latents/a", tensors={"latents": mx.ones((16, 2, 1, 2))})
-    with pytest.raises(UserError, match="the data: other ones than before"):
-        train(configured(f"data.preprocessed_data_root={root}"), resume=True)
-
-
-def test_a_loss_that_is_not_finite_ends_the_run_with_its_log(configured, other_data):
-    root = other_data("latents/a", tensors={"latents": mx.full((16, 2, 1, 2), 1e30)})
-    with pytest.raises(UserError, match="step 3: for 3 steps in a row loss or gradient are not"):
-        train(configured(f"data.preprocessed_data_root={root}", "optimization.batch_size=2"))
-    found = rows(configured().output)
-    assert [row["skipped_in_a_row"] for row in found] == [1, 2, 3]
-    assert found[0]["grad_norm"] is None
-    assert not (configured().output / "checkpoints").exists()
-
-
-def test_a_run_may_end_with_a_step_that_was_skipped(configured, other_data):
-    """Its last loss is then that of the steps before."""
-    root = other_data("latents/a", tensors={"latents": mx.full((16, 2, 1, 2), 1e30)})
-    overrides = ("optimization.steps=2", "optimization.batch_size=1", "seed=3")
-    made = train(configured(f"data.preprocessed_data_root={root}", *overrides))
-    first, last = rows(configured().output)
-    assert [first["skipped_in_a_row"], last["skipped_in_a_row"]] == [0, 1]
-    assert made.loss == first["loss"]
