@@ -84,7 +84,7 @@ class LoRAFile:
         if self.scrambled:
             found.append(
                 "its factors look scrambled, as some trainers on Macs wrote them: it will change "
-                "clips and teach nothing; ltx-lora convert --repair puts them right"
+                "clips and teach nothing; ask its maker for one that was saved anew"
             )
         return [line for line in found if line]
 
