@@ -40,6 +40,8 @@ BY_THE_CLIP = (
     "prefix_video",
     "suffix_video",
 )
+DECODED = ("output_audio", "save_frames", "preview", "tiling", "stream")
+OF_PICTURES = ("height", "width", "temporal_upscale", "tiling", "stream")
 OF_SOUND = ("audio_cfg_scale", "audio_skip_step")
 HQ_STRENGTHS = ("lora_strength_stage_1", "lora_strength_stage_2")
 
@@ -51,7 +53,9 @@ def faults(config: GenerateConfig) -> list[str]:
         *_of_stages(config),
         *_of_changed_clips(config),
         *_between_flags(config),
+        *_of_prompts(config),
         *_of_sound(config),
+        *_of_outputs(config),
     ]
 
 
@@ -76,7 +80,7 @@ def _by_pipeline(config: GenerateConfig) -> Iterator[str]:
     if config.video_conditioning and name != "ic-lora":
         yield f"--video-conditioning: {name} has no references; --pipeline ic-lora has"
     if name == "t2a":
-        if fields := config.given(*PICTURES, "audio_file", "height", "width"):
+        if fields := config.given(*PICTURES, "audio_file", *OF_PICTURES):
             yield f"{flags(fields)}: t2a makes sound only"
         if fields := config.given("cfg_scale", "skip_step", "modality_scale"):
             yield f"{flags(fields)}: t2a has no picture; {flags(OF_SOUND)} are for its sound"
@@ -134,8 +138,37 @@ def _between_flags(config: GenerateConfig) -> Iterator[str]:
             yield "--conditioning-mode replace: two images fall on one latent frame"
     if config.stg_blocks is not None and not config.stg_scale:
         yield "--stg-blocks: for an --stg-scale above 0"
-    if config.quantize is not None and config.lora_mode == "fuse":
-        yield "--lora-mode fuse: quantised weights take up no LoRA; --lora-mode attach does with -q"
+    if config.low_memory and config.lora_mode == "fuse":
+        yield "--lora-mode fuse: --low-memory reads weights anew each time; attach goes with it"
+    if config.lora_fuse_anyway and config.lora_mode != "fuse":
+        yield "--lora-fuse-anyway: for --lora-mode fuse"
+
+
+def _of_prompts(config: GenerateConfig) -> Iterator[str]:
+    if config.embedding is not None and config.dummy_embeddings:
+        yield "--embedding and --dummy-embeddings: one of them"
+    if config.embedding is not None and (fields := config.given("prompt", "negative_prompt")):
+        yield f"{flags(fields)}: --embedding has its own"
+    if config.reads_prompts:
+        return
+    name = "--dummy-embeddings" if config.dummy_embeddings else "--embedding"
+    if config.enhance_prompt:
+        yield f"--enhance-prompt: there is no text encoder with {name}"
+    if config.text_encoder_repo is not None:
+        yield f"--text-encoder-repo: none is read with {name}"
+
+
+def _of_outputs(config: GenerateConfig) -> Iterator[str]:
+    name, output = config.pipeline, config.output_path
+    if config.skip_vae and (fields := config.given(*DECODED)):
+        yield f"{flags(fields)}: --skip-vae decodes nothing"
+    if name == "t2a" and (fields := config.given("save_frames", "output_audio")):
+        yield f"{flags(fields)}: t2a makes a sound only, which is the output"
+    if output.suffix.lower() == ".png" and not config.skip_vae:
+        if name in CHANGING:
+            yield f"--output-path {output}: a .png has one frame; for {name} name a .mp4"
+        elif config.num_frames != 1:
+            yield f"--output-path {output}: a .png has one frame; --num-frames 1, or name a .mp4"
 
 
 def _of_sound(config: GenerateConfig) -> Iterator[str]:

@@ -5,7 +5,7 @@ A field is the flag of the same name. Sizes in pixels, times in seconds, fps in 
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -14,10 +14,13 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
+from ltx_infer.hub.aliases import ALIASES as MODEL_ALIASES
 from ltx_models.config import summarise
 from ltx_models.errors import UserError
 
@@ -43,6 +46,28 @@ ALIASES = {
     "keyframe_interpolation": "keyframe",
     "ic_lora": "ic-lora",
 }
+Config = TypeVar("Config", bound=BaseModel)
+
+
+def _in_utf8(text: str) -> str:
+    """Text whose bytes a terminal of another encoding passed on as they are."""
+    try:
+        return text.encode(errors="surrogateescape").decode()
+    except UnicodeError:
+        raise ValueError("is no text in UTF-8") from None
+
+
+def _named_in_utf8(path: Path) -> Path:
+    """A name that the clip's comment, and the files beside it, can hold."""
+    try:
+        str(path).encode()
+    except UnicodeError:
+        raise ValueError("the name is no text in UTF-8") from None
+    return path
+
+
+Text = Annotated[str, AfterValidator(_in_utf8)]
+File = Annotated[Path, AfterValidator(_named_in_utf8)]
 Strength = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Pixels = Annotated[int, Field(gt=0, le=16384)]
@@ -54,7 +79,7 @@ class Flag(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    path: Path
+    path: File
 
     @model_validator(mode="before")
     @classmethod
@@ -140,15 +165,25 @@ class GenerateConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    prompt: str = Field(min_length=1)
+    embedding: File | None = None  # which has its own prompt
+    prompt: Text = Field(default="", validate_default=True)
+    enhance_prompt: bool = False
+    enhanced_prompt: str | None = None  # what --enhance-prompt made; encoded in its place
+    dummy_embeddings: bool = False
     pipeline: Annotated[PipelineName, BeforeValidator(lambda name: ALIASES.get(name, name))] = (
         "distilled"
     )
     model: str = "Lightricks/LTX-2"
+    checkpoint_path: File | None = None
     text_encoder_repo: str | None = None
     spatial_upscaler: str | None = None
-    quantize: Literal[4, 6, 8] | None = None
+    temporal_upscale: bool = False
+    quantize: Annotated[Literal[4, 6, 8] | None, Field(validate_default=True)] = None
     allow_unknown_config: tuple[str, ...] = ()
+    low_memory: bool = False
+    tiling: Literal["auto", "none", "conservative", "aggressive"] = "auto"
+    stream: bool = False
+    force: bool = False  # begun also where it does not fit the memory
 
     height: Pixels = 512
     width: Pixels = 512
@@ -158,7 +193,12 @@ class GenerateConfig(BaseModel):
     audio: bool = False
     one_stage: bool = False
     skip_stage_2: bool = False
-    output_path: Path = Path("output.mp4")  # output.wav for t2a
+    output_path: File = Path("output.mp4")  # output.wav for t2a
+    output_audio: File | None = None
+    save_frames: bool = False
+    preview: bool = False
+    skip_vae: bool = False
+    placeholder: bool = False
 
     steps: Positive | None = None
     cfg_scale: Scale = 3.0
@@ -170,7 +210,7 @@ class GenerateConfig(BaseModel):
     apg: bool = False
     skip_step: Annotated[int, Field(ge=0)] = 0
     audio_skip_step: Annotated[int, Field(ge=0)] = 0
-    negative_prompt: str | None = None
+    negative_prompt: Text | None = None
     max_batch_size: Positive | None = None
 
     image: tuple[ImageFlag, ...] = ()
@@ -180,15 +220,15 @@ class GenerateConfig(BaseModel):
     conditioning_attention_mask: MaskFlag | None = None
     prefix_video: ClipFlag | None = None
     suffix_video: ClipFlag | None = None
-    mask: Path | None = None
+    mask: File | None = None
     pad: Padding | None = None
 
-    audio_file: Path | None = None
+    audio_file: File | None = None
     audio_start_time: Annotated[float, Field(ge=0)] = 0.0
     audio_strength: Strength = 1.0
-    reference_audio: Path | None = None
+    reference_audio: File | None = None
 
-    video: Path | None = None
+    video: File | None = None
     start_time: Annotated[float, Field(ge=0)] = 0.0
     end_time: Annotated[float, Field(gt=0)] | None = None
     keep: Literal["video", "audio"] | None = None
@@ -198,6 +238,7 @@ class GenerateConfig(BaseModel):
     lora: tuple[LoRAFlag, ...] = ()
     lora_strength: float = 1.0
     lora_mode: Literal["auto", "attach", "fuse"] = "auto"
+    lora_fuse_anyway: bool = False
     lora_allow_unmatched: bool = False
     distilled_lora: DistilledFlag | None = None
     lora_strength_stage_1: float = 0.25
@@ -208,6 +249,13 @@ class GenerateConfig(BaseModel):
     def _strip(cls, prompt: Any) -> Any:
         return prompt.strip() if isinstance(prompt, str) else prompt
 
+    @field_validator("prompt", mode="after")
+    @classmethod
+    def _need(cls, prompt: str, info: ValidationInfo) -> str:
+        if not prompt and info.data.get("embedding") is None:
+            raise PydanticCustomError("missing", "is required")
+        return prompt
+
     @model_validator(mode="before")
     @classmethod
     def _name_a_sound(cls, data: Any) -> Any:
@@ -215,10 +263,31 @@ class GenerateConfig(BaseModel):
             return {**data, "output_path": "output.wav"}
         return data
 
-    @field_validator("output_path", mode="after")
+    @field_validator("quantize", mode="after")
     @classmethod
-    def _expand(cls, path: Path) -> Path:
-        return path.expanduser()
+    def _as_the_alias(cls, bits: Any, info: ValidationInfo) -> Any:
+        name = info.data.get("model")
+        alias = MODEL_ALIASES.get(name or "")
+        if alias is None or bits == alias.bits:
+            return bits
+        if bits is not None:
+            raise ValueError(f"{name} means {alias.bits} bit; {alias.repository} takes any")
+        return alias.bits
+
+    @field_validator("output_path", "output_audio", "embedding", mode="after")
+    @classmethod
+    def _expand(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser()
+
+    @property
+    def text(self) -> str:
+        """What is encoded."""
+        return self.enhanced_prompt or self.prompt
+
+    @property
+    def reads_prompts(self) -> bool:
+        """Whether a text encoder is needed."""
+        return self.embedding is None and not self.dummy_embeddings
 
     @property
     def two_stages(self) -> bool:
@@ -254,8 +323,13 @@ class GenerateConfig(BaseModel):
 
 def build(given: Mapping[str, object]) -> GenerateConfig:
     """A configuration from flags' values; raises UserError that names every bad flag."""
+    return checked(GenerateConfig, given)
+
+
+def checked(kind: type[Config], given: Mapping[str, object]) -> Config:
+    """As ``build``, for the configuration of any command."""
     try:
-        return GenerateConfig.model_validate(given)
+        return kind.model_validate(given)
     except ValidationError as error:
         problems = [_describe(problem) for problem in error.errors()]
         raise UserError(summarise(list(dict.fromkeys(problems)))) from None
@@ -263,7 +337,7 @@ def build(given: Mapping[str, object]) -> GenerateConfig:
 
 def _describe(problem: Any) -> str:
     flag = f"--{str(problem['loc'][0]).replace('_', '-')}"
-    if problem["type"] in ("missing", "string_too_short") and len(problem["loc"]) == 1:
+    if problem["type"] == "missing" and len(problem["loc"]) == 1:
         return f"{flag} is required"
     message = problem["msg"].removeprefix("Value error, ")
     part = next((f" {p.upper()}" for p in problem["loc"][1:] if isinstance(p, str)), "")

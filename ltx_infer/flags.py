@@ -26,6 +26,13 @@ def _several(*names: str, metavar: str, help: str) -> Flag:  # noqa: A002
 GROUPS: dict[str, tuple[Flag, ...]] = {
     "what to make": (
         _flag("--prompt", "-p", help="what the clip shows; also as the first word"),
+        _flag("--prompts-file", metavar="FILE", help="a clip for each line; models load once"),
+        _flag("--count", type=int, metavar="N", help="clips of N seeds, one after the other (1)"),
+        _flag(
+            "--enhance-prompt",
+            action="store_true",
+            help="let Gemma write the prompt out in detail first",
+        ),
         _flag(
             "--pipeline",
             metavar="NAME",
@@ -45,6 +52,9 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
         _flag("--fps", "--frame-rate", type=float, metavar="RATE", help="frames a second (24)"),
         _flag("--seed", "-s", type=int, metavar="N", help="same seed, same clip (42)"),
         _flag("--audio", "-a", action="store_true", help="make sound too"),
+        _flag("--output-audio", metavar="FILE", help="the sound as a .wav too"),
+        _flag("--save-frames", action="store_true", help="every frame as a PNG too, in a folder"),
+        _flag("--preview", action="store_true", help="a contact sheet with the waveform too"),
         _flag(
             "--output-path",
             "--output",
@@ -52,6 +62,15 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
             metavar="FILE",
             help="clip to write: .mp4 or .mov, .wav for t2a (output.mp4)",
         ),
+        _flag(
+            "--auto-output-name",
+            action="store_true",
+            help="name clips after prompt and seed, in the folder that --output-path names",
+        ),
+    ),
+    "repeat": (
+        _flag("--from", metavar="CLIP", help="as this clip was made; other flags change it"),
+        _flag("--info", metavar="FILE", help="say what a clip, adapter or model is, and end"),
     ),
     "model": (
         _flag(
@@ -59,21 +78,41 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
             "--model-repo",
             "--weights",
             metavar="MODEL",
-            help="tiny, a .safetensors checkpoint, or a folder that holds one",
+            help="user/repo of the hub, a folder, a .safetensors checkpoint, an alias, or tiny "
+            "(Lightricks/LTX-2)",
+        ),
+        _flag(
+            "--checkpoint-path",
+            "--checkpoint",
+            metavar="FILE",
+            help="this checkpoint; the rest from --model, else from beside it or its repository",
         ),
         _flag(
             "--text-encoder-repo",
             "--gemma-root",
             "--text-encoder-path",
             metavar="DIR",
-            help="folder of a Gemma 3 (the one in the model's folder)",
+            help="folder or user/repo of a Gemma 3 (the model's own; else the 4bit one of "
+            "mlx-community, from 40 GB of memory 8bit, from 80 GB bf16)",
         ),
+        _flag(
+            "--embedding",
+            metavar="FILE",
+            help="an encoded prompt, as ltx-precompute --prompts-only makes them; no Gemma",
+        ),
+        _flag(
+            "--dummy-embeddings",
+            action="store_true",
+            help="random numbers for an encoded prompt, to test without Gemma",
+        ),
+        _flag("--token", metavar="TOKEN", help="for the hub, in place of HF_TOKEN"),
         _flag(
             "--spatial-upscaler",
             "--spatial-upsampler-path",
             metavar="NAME",
             help="x2-1.0, x2-1.1, x1.5-1.0 or a file (newest x2 in the model's folder)",
         ),
+        _flag("--temporal-upscale", action="store_true", help="twice the frames in the same time"),
         _flag("--quantize", "-q", type=int, metavar="BITS", help="quantise at load: 4, 6 or 8"),
         _flag(
             "--allow-unknown-config",
@@ -81,6 +120,25 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
             metavar="KEY",
             help="pass over this key of the checkpoint's configuration; repeatable",
         ),
+    ),
+    "memory": (
+        _flag(
+            "--low-memory",
+            action="store_true",
+            help="read the transformer's blocks from disk in each step, two at a time",
+        ),
+        _flag(
+            "--tiling",
+            metavar="HOW",
+            help="decode in tiles: auto (default), none, conservative, aggressive",
+        ),
+        _flag("--stream", action="store_true", help="encode frames while later ones decode"),
+        _flag(
+            "--dry-run",
+            action="store_true",
+            help="say which files, how many tokens and passes, and the memory expected, and end",
+        ),
+        _flag("--force", action="store_true", help="begin also where the memory seems too small"),
     ),
     "sampling": (
         _flag("--steps", "--num-inference-steps", type=int, metavar="N", help="30, HQ 15"),
@@ -111,7 +169,7 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
         _flag("--modality-scale", type=float, metavar="X", help="needs sound (1.0)"),
         _flag("--skip-step", "--video-skip-step", type=int, metavar="N", help="guide every N+1th"),
         _flag("--audio-skip-step", type=int, metavar="N", help="the same for sound"),
-        _flag("--max-batch-size", type=int, metavar="N", help="guidance passes at once (1)"),
+        _flag("--max-batch-size", type=int, metavar="N", help="passes at once (as many as fit)"),
     ),
     "images and video": (
         _several(
@@ -148,10 +206,19 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
     ),
     "LoRA": (
         _several(
-            "--lora", "--lora-path", metavar="PATH", help="[STRENGTH [AUDIO_STRENGTH]]; repeatable"
+            "--lora",
+            "--lora-path",
+            metavar="PATH",
+            help="a file, a folder, user/repo or user/repo::FILE; [STRENGTH [AUDIO_STRENGTH]] "
+            "follow; repeatable",
         ),
         _flag("--lora-strength", type=float, metavar="X", help="for LoRAs without one (1.0)"),
         _flag("--lora-mode", metavar="MODE", help="auto, attach, fuse"),
+        _flag(
+            "--lora-fuse-anyway",
+            action="store_true",
+            help="also where quantised weights keep too little of it",
+        ),
         _flag(
             "--lora-allow-unmatched", action="store_true", help="pass over keys that fit nowhere"
         ),
@@ -164,7 +231,22 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
         _flag("--lora-strength-stage-2", type=float, metavar="X", help="HQ: 0.5"),
     ),
     "files": (
+        _flag("--download-only", action="store_true", help="fetch what the run needs, and end"),
+        _flag("--list-lora-files", metavar="REPO", help="list its files with their sizes, and end"),
         _flag("--decode-only", metavar="LATENTS", help="decode the latents that a run left"),
+    ),
+    "programs and tests": (
+        _flag("--json", action="store_true", help="events on stdout, a line of JSON each"),
+        _flag(
+            "--skip-vae",
+            action="store_true",
+            help="no clip: the latents, and a picture of them in false colours",
+        ),
+        _flag(
+            "--placeholder",
+            action="store_true",
+            help="noise in the place of what the transformer makes",
+        ),
     ),
 }
 

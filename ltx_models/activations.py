@@ -5,6 +5,8 @@ convolution before them; a quotient of polynomials takes a quarter of that (docs
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import mlx.core as mx
@@ -30,7 +32,7 @@ def gelu(x: mx.array) -> mx.array:
     """0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), of any shape, in the type of x."""
     if not _on_cpu(x):
         return nn.gelu_approx(x)
-    return x * cast(mx.array, _gelu_gate(x))
+    return x * (_gate(x) if _exporting else cast(mx.array, _gelu_gate(x)))
 
 
 def silu(x: mx.array) -> mx.array:
@@ -38,10 +40,28 @@ def silu(x: mx.array) -> mx.array:
     return 0.5 * x * (1 + _tanh(0.5 * x)) if _on_cpu(x) else nn.silu(x)
 
 
-@mx.custom_function
-def _gelu_gate(x: mx.array) -> mx.array:
+_exporting = False
+
+
+@contextmanager
+def exportable() -> Iterator[None]:
+    """Inside, nothing has a gradient of its own: MLX exports no graph with such a part in it."""
+    global _exporting
+    before, _exporting = _exporting, True
+    try:
+        yield
+    finally:
+        _exporting = before
+
+
+def _gate(x: mx.array) -> mx.array:
     """The share (1 + tanh(...)) / 2 of x that GELU lets through."""
     return 0.5 + 0.5 * _tanh(math.sqrt(2 / math.pi) * x * (1 + CUBIC * x * x))
+
+
+@mx.custom_function
+def _gelu_gate(x: mx.array) -> mx.array:
+    return _gate(x)
 
 
 @_gelu_gate.vjp

@@ -9,7 +9,7 @@ from ltx_models.audio_vae import load_audio_decoder, load_audio_encoder, load_vo
 from ltx_models.checkpoint import Checkpoint
 from ltx_models.config import ConfigError
 from ltx_models.text_encoder.connector import load_connectors
-from ltx_models.text_encoder.features import load_feature_extractor
+from ltx_models.text_encoder.features import load_feature_extractor, load_own_feature_extractor
 from ltx_models.text_encoder.gemma import check_gemma_files
 from ltx_models.text_encoder.gemma_config import read_gemma_config
 from ltx_models.text_encoder.tokenizer import check_tokenizer_file
@@ -21,7 +21,7 @@ DTYPE = mx.bfloat16  # any would do: no weight is read
 SCALES = (1.5, 2.0)  # of an upscaler between two stages
 
 
-def check_networks(checkpoint: Checkpoint, *, gemma: Path, upscaler: Path | None) -> None:
+def check_networks(checkpoint: Checkpoint, *, gemma: Path | None, upscaler: Path | None) -> None:
     """Fit every network of a run's files, whether the run uses it or not.
 
     A removed, renamed, misshapen or stray tensor of the checkpoint or the upscaler, wherever it
@@ -29,6 +29,15 @@ def check_networks(checkpoint: Checkpoint, *, gemma: Path, upscaler: Path | None
     or of another generation than the rest, raises ConfigError. Gemma's own tensors are compared
     with their index alone: mlx-lm fits them when it loads them, which is a run's first work.
     """
+    check_own_networks(checkpoint)
+    if gemma is not None:
+        check_text_encoder(checkpoint, gemma)
+    if upscaler is not None:
+        check_upscaler(checkpoint, upscaler)
+
+
+def check_own_networks(checkpoint: Checkpoint) -> None:
+    """``check_networks`` without companions; the text projection may be for any Gemma."""
     checkpoint = replace(checkpoint, header_only=True)
     load_transformer(checkpoint, dtype=DTYPE)
     load_connectors(checkpoint, dtype=DTYPE)
@@ -37,9 +46,7 @@ def check_networks(checkpoint: Checkpoint, *, gemma: Path, upscaler: Path | None
     load_audio_encoder(checkpoint, dtype=DTYPE)
     load_audio_decoder(checkpoint, dtype=DTYPE)
     load_vocoder(checkpoint)
-    check_text_encoder(checkpoint, gemma)
-    if upscaler is not None:
-        check_upscaler(checkpoint, upscaler)
+    load_own_feature_extractor(checkpoint, dtype=DTYPE)
 
 
 def check_text_encoder(checkpoint: Checkpoint, gemma: Path) -> None:
@@ -53,7 +60,6 @@ def check_text_encoder(checkpoint: Checkpoint, gemma: Path) -> None:
 def check_upscaler(checkpoint: Checkpoint, path: Path) -> None:
     """Fit a latent upscaler to its own file, and to what a second stage takes; raises UserError."""
     config = load_upsampler(path, dtype=DTYPE).config
-    channels = checkpoint.section("vae", VideoVAEConfig).latent_channels
     if config.temporal_upsample:
         raise ConfigError(f"{path}: it adds frames; a spatial upscaler is wanted here")
     if config.spatial_scale not in SCALES:
@@ -61,8 +67,21 @@ def check_upscaler(checkpoint: Checkpoint, path: Path) -> None:
             f"{path}: it scales by {config.spatial_scale}; "
             f"{' or '.join(map(str, SCALES))} is wanted here"
         )
-    if config.in_channels != channels:
+    _check_channels(checkpoint, path, config.in_channels)
+
+
+def check_temporal_upscaler(checkpoint: Checkpoint, path: Path) -> None:
+    """Fit an upscaler of twice the frames to its own file and to the checkpoint; UserError."""
+    config = load_upsampler(path, dtype=DTYPE).config
+    if not config.temporal_upsample:
+        raise ConfigError(f"{path}: it adds rows and columns; a temporal upscaler is wanted here")
+    _check_channels(checkpoint, path, config.in_channels)
+
+
+def _check_channels(checkpoint: Checkpoint, path: Path, in_channels: int) -> None:
+    channels = checkpoint.section("vae", VideoVAEConfig).latent_channels
+    if in_channels != channels:
         raise ConfigError(
-            f"{path}: it takes latents of {config.in_channels} channels, but those of "
+            f"{path}: it takes latents of {in_channels} channels, but those of "
             f"{checkpoint.path} have {channels}"
         )

@@ -1,4 +1,4 @@
-"""A monolithic LTX-2 checkpoint: its version, its configuration, and the tensors of each network.
+"""An LTX-2 checkpoint: its version, its configuration, and the tensors of each network.
 
 Opening reads the header only. Each network's package has a ``load_*`` function that takes a
 Checkpoint, builds the network from its section of the configuration and fills it.
@@ -14,7 +14,12 @@ from typing import Any, ClassVar, TypeVar
 import mlx.core as mx
 import mlx.nn as nn
 
+from ltx_models.compensate.linear import A, stored_as
 from ltx_models.config import ConfigError, Section, as_object, parse_object, summarise
+from ltx_models.converted.folder import TensorFolder
+from ltx_models.converted.layout import PROJECTION, STATISTICS, TRANSFORMER
+from ltx_models.errors import printable
+from ltx_models.quantize import Quantization
 from ltx_models.released import LTX_2, LTX_2_3
 from ltx_models.statistics import PerChannelStatistics
 from ltx_models.weights import Parts, TensorFile, WeightsError, check_fit, load_weights
@@ -23,14 +28,7 @@ Config = Mapping[str, Mapping[str, Any]]  # section, key
 M = TypeVar("M", bound=nn.Module)
 S = TypeVar("S", bound=Section)
 
-TRANSFORMER = "model.diffusion_model."
-CONNECTORS = (
-    f"{TRANSFORMER}video_embeddings_connector.",
-    f"{TRANSFORMER}audio_embeddings_connector.",
-)
-PROJECTION = "text_embedding_projection."
 PREFIXES = (TRANSFORMER, PROJECTION, "vae.", "audio_vae.", "vocoder.")
-STATISTICS = "per_channel_statistics."  # of a VAE, shared by its encoder and its decoder
 CODERS = ("encoder.", "decoder.", STATISTICS)
 NETWORKS = (
     TRANSFORMER,
@@ -39,7 +37,10 @@ NETWORKS = (
     "vocoder.",
 )
 SECTIONS = ("transformer", "vae", "audio_vae", "vocoder", "scheduler")
-OLDEST, LATER = (2, 0), (2, 4)  # versions: the first of LTX-2, and the first that is not read here
+# Versions: the first of LTX-2, the one after it, and the first that is not read here.
+OLDEST, SECOND, LATER = (2, 0), (2, 3, 0), (2, 4)
+ABOUT = {"config", "model_version"}  # what a checkpoint says of itself
+TABLE, SECOND_ROWS = f"{TRANSFORMER}transformer_blocks.0.scale_shift_table", 9  # of LTX-2.3
 
 
 class SchedulerConfig(Section):
@@ -70,8 +71,21 @@ class Checkpoint:
 
     @property
     def path(self) -> Path:
-        """The file itself."""
+        """The file itself, or the converted folder."""
         return self.file.path
+
+    @property
+    def quantization(self) -> Mapping[str, Quantization]:
+        """How the transformer's quantised layers are stored, by path; empty for a file."""
+        return self.file.quantization if isinstance(self.file, TensorFolder) else {}
+
+    @property
+    def stored(self) -> set[str]:
+        """In which ways quantised layers are stored, in words; empty where none is."""
+        return {
+            stored_as(how, compensated=f"{TRANSFORMER}{path}.{A}" in self.file.infos)
+            for path, how in self.quantization.items()
+        }
 
     def section(self, name: str, cls: type[S]) -> S:
         """One section of the configuration, read strictly.
@@ -104,7 +118,7 @@ class Checkpoint:
             for name in self.file.keys(prefix)
             if prefix + name not in unused and not (prefix + name).startswith(prefixes)
         ]
-        source = str(self.path)
+        source = str(self.file.holder(min(parts.values())))
         if self.header_only:
             self.file.check_weights(keys)
             found = {key: self.file.infos[key].shape for key in keys}
@@ -125,14 +139,14 @@ class Checkpoint:
 
 
 def open_checkpoint(path: Path, *, allow_unknown: Collection[str] = ()) -> Checkpoint:
-    """Open a monolithic ``.safetensors`` of LTX-2 or LTX-2.3.
+    """Open a monolithic ``.safetensors`` of LTX-2 or LTX-2.3, or a converted folder.
 
     ``allow_unknown`` names configuration keys to pass over. Raises WeightsError for a file that
     is not such a checkpoint, and ConfigError for a configuration that contradicts its tensors or
     has none of the keys to pass over.
     """
-    file = TensorFile(path)
-    version = parse_version(file.metadata)
+    file = TensorFolder(path) if path.is_dir() else TensorFile(path)
+    version = _version(file)
     _check_kind(file, version)
     if strangers := [key for key in file.infos if not key.startswith(NETWORKS)]:
         raise WeightsError(
@@ -148,13 +162,21 @@ def open_checkpoint(path: Path, *, allow_unknown: Collection[str] = ()) -> Check
 
 def parse_version(metadata: Mapping[str, str]) -> tuple[int, ...]:
     """The leading integers of ``model_version``; missing or unreadable means the oldest, 2.0."""
-    parts = re.match(r"\d+(\.\d+)*", metadata.get("model_version", ""))
+    parts = re.match(r"\d{1,9}(\.\d{1,9})*", metadata.get("model_version", ""))
     return tuple(int(part) for part in parts[0].split(".")) if parts else OLDEST
+
+
+def _version(file: TensorFile) -> tuple[int, ...]:
+    """As the file says; of one that says nothing of itself, as its tensors tell."""
+    if not ABOUT.isdisjoint(file.metadata) or (isinstance(file, TensorFolder) and file.config):
+        return parse_version(file.metadata)
+    table = file.infos.get(TABLE)
+    return SECOND if table is not None and table.shape[:1] == (SECOND_ROWS,) else OLDEST
 
 
 def _check_kind(file: TensorFile, version: tuple[int, ...]) -> None:
     """Raise WeightsError for other models, in words that say which they are."""
-    said = f"(model_version {file.metadata.get('model_version')})"
+    said = f"(model_version {printable(file.metadata.get('model_version'), longest=60)})"
     keys = file.infos.keys()
     alone = not _has(keys, *PREFIXES)
     patchify, keyframes = f"{TRANSFORMER}patchify_proj.weight", "keyframes_abs_pos_embedding"
@@ -207,13 +229,15 @@ def _all_keys(data: Iterable[Any]) -> set[str]:
 
 
 def _read_config(file: TensorFile) -> Config:
+    if isinstance(file, TensorFolder) and file.config:
+        return file.config
     if "config" not in file.metadata:
         return _recognise(file)
     at = f"{file.path}: its metadata's config"
     config = parse_object(file.metadata["config"], at=at)
     if unknown := sorted(config.keys() - set(SECTIONS)):
         raise ConfigError(
-            f"{file.path}: config has unknown sections {', '.join(unknown)}; "
+            f"{file.path}: config has unknown sections {printable(', '.join(unknown))}; "
             f"known are {', '.join(SECTIONS)}"
         )
     return {name: as_object(section, at=f"{at}.{name}") for name, section in config.items()}
@@ -221,15 +245,17 @@ def _read_config(file: TensorFile) -> Config:
 
 def _recognise(file: TensorFile) -> Config:
     """The configuration of a released model, told from the keys and their shapes."""
-    table = file.infos.get(f"{TRANSFORMER}transformer_blocks.0.scale_shift_table")
+    table = file.infos.get(TABLE)
     if table is not None:
-        by_shape: dict[tuple[int, ...], Config] = {(9, 4096): LTX_2_3, (6, 4096): LTX_2}
+        by_shape: dict[tuple[int, ...], Config] = {(SECOND_ROWS, 4096): LTX_2_3, (6, 4096): LTX_2}
         released = by_shape.get(table.shape)
         if released and _num_blocks(file) == released["transformer"]["num_layers"]:
             return released
+    folder = isinstance(file, TensorFolder)
+    said = "it has no configuration of a checkpoint" if folder else "its metadata has no config"
     raise ConfigError(
-        f"{file.path}: its metadata has no config, and its tensors have not the sizes of a "
-        "released model.\nFetch the original file, or convert it with its metadata kept."
+        f"{file.path}: {said}, and its tensors have not the sizes of a released model.\n"
+        "Fetch the original file, or convert it with its metadata kept."
     )
 
 
@@ -240,17 +266,18 @@ def _num_blocks(file: TensorFile) -> int:
 
 def _check_against_tensors(file: TensorFile, config: Mapping[str, Any]) -> None:
     """Raise ConfigError where a transformer setting says other than the tensors do."""
-    table = file.infos.get(f"{TRANSFORMER}transformer_blocks.0.scale_shift_table")
+    table = file.infos.get(TABLE)
     if table is None:
         return
     attention = f"{TRANSFORMER}transformer_blocks.0.attn1."
     in_file = {
         "num_layers": _num_blocks(file),
-        "cross_attention_adaln": table.shape[:1] == (9,),
+        "cross_attention_adaln": table.shape[:1] == (SECOND_ROWS,),
         "apply_gated_attention": f"{attention}to_gate_logits.weight" in file.infos,
     }
     problems = [
-        f"{file.path}: config.transformer.{key} is {said!r}, its tensors have {found!r}"
+        f"{file.path}: config.transformer.{key} is {printable(repr(said))}, "
+        f"its tensors have {found!r}"
         for key, found in in_file.items()
         if (said := config.get(key, False)) != found
     ]

@@ -7,13 +7,18 @@ import json
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ltx_models.errors import UserError, reason
+from ltx_models.errors import UserError, printable, reason
 
 LONGEST = 60  # characters of a wrong value in a message
+DEEPEST = 64  # objects and lists in each other
+LARGEST = 2**20
+MOST_LAYERS = 200  # of one kind; each is built, to be compared with the tensors
+LayerCount = Annotated[int, Field(gt=0, le=MOST_LAYERS)]
+LIMITS = f"is no number from {-LARGEST} to {LARGEST}"
 
 
 class ConfigError(UserError):
@@ -40,7 +45,9 @@ class Section(BaseModel):
 
         Raises ConfigError with all problems at once.
         """
-        problems: list[str] = []
+        problems = [f"{at}.{key} {LIMITS}" for key in _outside(data)]
+        if problems:
+            raise ConfigError(summarise([printable(problem) for problem in problems]))
         fields = cls._fields_of(data, at, allow_unknown, problems)
         section = None
         try:
@@ -48,7 +55,7 @@ class Section(BaseModel):
         except ValidationError as error:
             problems += [_describe(problem, at, cls) for problem in error.errors()]
         if problems or section is None:
-            raise ConfigError(summarise(problems))
+            raise ConfigError(summarise([printable(problem) for problem in problems]))
         return section
 
     @classmethod
@@ -72,6 +79,16 @@ class Section(BaseModel):
             ):
                 left[key] = nested._fields_of(value, f"{at}.{key}", allow_unknown, problems)
         return left
+
+
+def _outside(data: Any) -> list[str]:
+    """The paths of numbers that no size, rate or factor of a network is."""
+    if isinstance(data, int | float):
+        return [] if abs(data) <= LARGEST else [""]
+    if not isinstance(data, Mapping | list):
+        return []
+    nodes = data.items() if isinstance(data, Mapping) else enumerate(data)
+    return [f"{key}.{path}".rstrip(".") for key, value in nodes for path in _outside(value)]
 
 
 def _describe(problem: Mapping[str, Any], at: str, cls: type[Section]) -> str:
@@ -100,9 +117,22 @@ def parse_object(text: str, *, at: str) -> dict[str, Any]:
     """The object in a JSON text; ``at`` is where it lies, for messages. Raises ConfigError."""
     try:
         data = json.loads(text)
+        _check_depth(data)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{at} is not JSON: {error}\nFetch it again.") from None
     return as_object(data, at=at)
+
+
+def _check_depth(data: Any) -> None:
+    """Raise ValueError for JSON so deep that no one function here could walk it."""
+    level = [data]
+    for _ in range(DEEPEST):
+        level = [node for node in level if isinstance(node, dict | list)]
+        if not level:
+            return
+        inside = [node.values() if isinstance(node, dict) else node for node in level]
+        level = [child for nodes in inside for child in nodes]
+    raise ValueError(f"more than {DEEPEST} levels of it lie in each other")
 
 
 def as_object(data: Any, *, at: str) -> dict[str, Any]:

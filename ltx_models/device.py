@@ -6,14 +6,40 @@ installation can be told from a broken program.
 
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ltx_models.errors import UserError
 
 if TYPE_CHECKING:
     import mlx.core as mx
 
+SHARE = 0.9  # of a machine without a GPU: the rest is for what else runs
+# By words of MLX's messages, which for Metal have Apple's names of errors in them.
+FAILURES = {
+    ("impactinginteractivity", "impacting interactivity"): (
+        "macOS stopped the GPU, as the display had to wait for it (Impacting Interactivity).\n"
+        "Turn the display off and keep the Mac awake with caffeinate -i, close what else draws, or "
+        "make the clip smaller or shorter"
+    ),
+    ("callbackerrortimeout", "gpu timeout", "callbackerrorhang"): (
+        "macOS stopped the GPU, as one piece of work took too long.\n"
+        "Make the clip smaller or shorter, or close other programs that use the GPU"
+    ),
+    (
+        "callbackerroroutofmemory",
+        "insufficient memory",
+        "unable to allocate",
+        "maximum allowed buffer size",
+        "out of memory",
+    ): (
+        "there is not enough memory for this.\n"
+        "What takes less: -q 4, --low-memory, --tiling aggressive, a smaller or shorter clip, "
+        "--max-batch-size 1"
+    ),
+}
 GPUS = Path("/proc/driver/nvidia/gpus")  # one folder for each GPU; WSL has nvidia-smi only
 
 
@@ -35,6 +61,50 @@ def prepare() -> None:
 
     if mx.default_device() == mx.cpu:
         mx.set_cache_limit(psutil.virtual_memory().total // 8)
+
+
+def machine_memory() -> int:
+    """Bytes that a run may take here: a GPU's share of the memory, or most of a machine's."""
+    import mlx.core as mx  # noqa: PLC0415
+    import psutil  # noqa: PLC0415
+
+    info: dict[str, Any] = mx.device_info()
+    if "max_recommended_working_set_size" in info:  # Metal
+        return int(info["max_recommended_working_set_size"])
+    if mx.default_device() != mx.cpu and "memory_size" in info:
+        return int(info["memory_size"])
+    return int(SHARE * psutil.virtual_memory().total)
+
+
+@contextmanager
+def memory_limits(limit: int, *, cache: int | None = None) -> Iterator[None]:
+    """Let MLX take so many bytes while the block runs, and keep them in memory.
+
+    Its own limit on Metal is half as much again as fits, where a Mac begins to swap. ``cache`` is
+    the most that it keeps of what was freed; None leaves that as it is. All is put back after.
+    """
+    import mlx.core as mx  # noqa: PLC0415
+
+    before = mx.set_memory_limit(limit)
+    wired = mx.set_wired_limit(limit) if mx.metal.is_available() else None
+    kept = None if cache is None else mx.set_cache_limit(cache)
+    try:
+        yield
+    finally:
+        mx.set_memory_limit(before)
+        if wired is not None:
+            mx.set_wired_limit(wired)
+        if kept is not None:
+            mx.set_cache_limit(kept)
+
+
+def explained(error: RuntimeError) -> str | None:
+    """What an error of MLX's backend means and what helps, in two lines; None for any other."""
+    said = str(error).lower()
+    for signs, lines in FAILURES.items():
+        if any(sign in said for sign in signs):
+            return lines
+    return None
 
 
 def backend_notice() -> str | None:

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from ltx_models.activations import silu
-from ltx_models.config import ConfigError, Section, parse_object
+from ltx_models.config import ConfigError, LayerCount, Section, parse_object
 from ltx_models.statistics import PerChannelStatistics
 from ltx_models.video_vae.layers import depth_to_space
 from ltx_models.weights import TensorFile, WeightsError, load_weights
@@ -33,7 +33,7 @@ class UpsamplerConfig(Section):
 
     in_channels: PositiveInt = 128
     mid_channels: Annotated[int, Field(gt=0, multiple_of=NUM_GROUPS)] = 512
-    num_blocks_per_stage: PositiveInt = 4
+    num_blocks_per_stage: LayerCount = 4
     spatial_upsample: bool = True
     temporal_upsample: bool = False
     spatial_scale: PositiveFloat = 2.0
@@ -145,7 +145,7 @@ def load_upsampler(path: Path, *, dtype: mx.Dtype) -> LatentUpsampler:
     file = TensorFile(path)
     if missing := {"initial_conv.weight", "final_conv.weight"} - file.infos.keys():
         raise WeightsError(f"{path}: not a latent upsampler: it has no {min(missing)}")
-    upsampler = LatentUpsampler(_read_config(file))
+    upsampler = LatentUpsampler(read_upsampler_config(file))
     resampler = upsampler.upsampler
     unblurred = isinstance(resampler, RationalResampler) and resampler.blur_down is None
     unused = {BLUR_KEY} if unblurred else set()  # files may hold a blur that their scale lacks
@@ -185,8 +185,8 @@ def _resampler(config: UpsamplerConfig) -> list[nn.Module] | RationalResampler:
     return [nn.Conv2d(channels, 4 * channels, 3, padding=1)]
 
 
-def _read_config(file: TensorFile) -> UpsamplerConfig:
-    """From the metadata, else from the tensors; an upsampler of twice the size from both.
+def read_upsampler_config(file: TensorFile) -> UpsamplerConfig:
+    """An upsampler's sizes: from the metadata, else the tensors; of twice the size from both.
 
     Files of that scale are in circulation in both layouts, whatever their configuration says.
     """

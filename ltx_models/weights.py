@@ -1,6 +1,6 @@
 """Safetensors into modules: every weight of the module, or an error that lists the misfits."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from math import prod
 from pathlib import Path
@@ -13,7 +13,7 @@ from mlx.utils import tree_flatten
 from safetensors import SafetensorError, safe_open
 
 from ltx_models.config import summarise
-from ltx_models.errors import UserError, reason
+from ltx_models.errors import UserError, printable, reason
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 DTYPES = {"F32", "F16", "BF16", "F8_E4M3"}  # of weights
@@ -21,6 +21,8 @@ DTYPES = {"F32", "F16", "BF16", "F8_E4M3"}  # of weights
 LOADABLE = DTYPES | {"BOOL", "C64"} | {f"{kind}{bits}" for kind in "IU" for bits in (8, 16, 32, 64)}
 SHOWN = 3  # misfits in a message; looking for near names takes long in a large network
 FP8_SCALES = ("weight_scale", "input_scale")
+# Beyond what any file has; MLX takes a side modulo 2^32, and messages have names and sides in them.
+LARGEST_SIDE, MOST_SIDES, LONGEST_NAME, MOST_TENSORS = 2**31 - 1, 8, 300, 50_000
 
 Shape = tuple[int, ...]
 Parts = Mapping[str, str]  # a prefix in a module, and the prefix that its keys have in the file
@@ -52,7 +54,9 @@ class TensorFile:
                 pass
             with safe_open(path, "numpy") as file:
                 self.metadata: dict[str, str] = file.metadata() or {}
-                slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+                names = file.keys()
+                _check_names(path, names)
+                slices = {key: file.get_slice(key) for key in names}
                 self.infos = {
                     key: TensorInfo(part.get_dtype(), tuple(part.get_shape()))
                     for key, part in slices.items()
@@ -62,11 +66,15 @@ class TensorFile:
         except SafetensorError as error:
             size = path.stat().st_size
             raise WeightsError(
-                f"{path}: not a complete safetensors file ({size} bytes): {error}\n"
+                f"{path}: not a complete safetensors file ({size} bytes): {printable(error)}\n"
                 "Fetch it again, or name another file."
             ) from None
+        self.packed: Collection[str] = ()  # keys of integers that stand for quantised weights
         if strange := [key for key, i in self.infos.items() if i.dtype not in LOADABLE]:
             raise self._unreadable(strange)
+        for key, (_, shape) in self.infos.items():
+            if len(shape) > MOST_SIDES or max(shape, default=0) > LARGEST_SIDE:
+                raise WeightsError(f"{path}: {key} has the shape {printable(shape, longest=80)}")
 
     def keys(self, prefix: str) -> list[str]:
         """Names under a prefix, with the prefix taken off once.
@@ -87,7 +95,7 @@ class TensorFile:
         """
         keys = {name: prefix + name for name in names if not self._is_scale(prefix + name)}
         self.check_weights(keys.values())
-        arrays = self._read_lazily()
+        arrays = self._read_lazily(keys.values())
         return {
             name: self._from_fp8(key, arrays) if self._is_fp8(key) else arrays[key]
             for name, key in keys.items()
@@ -97,7 +105,7 @@ class TensorFile:
         """Raise WeightsError for a type that is no weight's and for a scale that does not fit."""
         for key in keys:
             dtype, shape = self.infos[key]
-            if dtype not in DTYPES:
+            if dtype not in DTYPES and key not in self.packed:
                 raise self._unreadable([key])
             scale = self.infos.get(f"{key}_scale")
             if dtype == "F8_E4M3" and scale and prod(scale.shape) not in (1, *shape[:1]):
@@ -106,17 +114,24 @@ class TensorFile:
                     f"one scale, or one per row of {shape}, would fit"
                 )
 
+    def place(self, key: str) -> tuple[Path, str]:
+        """The file that has a key, and the name of the tensor there."""
+        return self.path, key
+
+    def holder(self, _prefix: str) -> Path:
+        """What to name in a message on keys that begin so."""
+        return self.path
+
     def _unreadable(self, keys: Sequence[str]) -> WeightsError:
         return WeightsError(
             f"{self.path}: {keys[0]} is {self.infos[keys[0]].dtype}, {len(keys)} such in all; "
             f"readable are {', '.join(sorted(DTYPES))}"
         )
 
-    def _read_lazily(self) -> dict[str, mx.array]:
+    def _read_lazily(self, _keys: Iterable[str]) -> dict[str, mx.array]:
+        """At least the arrays of some keys and of the scales beside them."""
         # Not cached: an array kept here would stay in memory for good once a module has read it.
-        arrays = mx.load(str(self.path), format="safetensors")
-        assert isinstance(arrays, dict)  # mx.load also reads formats that hold a single array
-        return arrays
+        return read_lazily(self.path)
 
     def _is_fp8(self, key: str) -> bool:
         return key in self.infos and self.infos[key].dtype == "F8_E4M3"
@@ -132,6 +147,31 @@ class TensorFile:
             return values
         scale = arrays[scale_key].astype(mx.float32).reshape(-1, *[1] * (values.ndim - 1))
         return values.astype(mx.float32) * scale
+
+
+def _check_names(path: Path, names: Sequence[str]) -> None:
+    """Raise WeightsError for names that no message could show, and for too many of them."""
+    if len(names) > MOST_TENSORS:
+        raise WeightsError(f"{path}: {len(names)} tensors; {MOST_TENSORS} at most are read")
+    for name in names:
+        if not name.isprintable() or len(name) > LONGEST_NAME:
+            shown = printable(name, longest=60)
+            raise WeightsError(f"{path}: a tensor's name is no name of a layer: {shown}")
+
+
+def read_lazily(path: Path) -> dict[str, mx.array]:
+    """All arrays of a safetensors file whose header was looked at by ``TensorFile``; lazy.
+
+    Raises WeightsError for a header that MLX reads in another way.
+    """
+    try:
+        arrays = mx.load(str(path), format="safetensors")
+    except RuntimeError as error:
+        raise WeightsError(
+            f"{path}: not a safetensors file that can be read: {printable(error)}"
+        ) from None
+    assert isinstance(arrays, dict)  # mx.load also reads formats that hold a single array
+    return arrays
 
 
 def load_weights(
@@ -156,7 +196,10 @@ def load_weights(
     # Contiguous, or each call of the layer would copy its weight.
     found |= {key: mx.contiguous(found[key].transpose(order)) for key, order in axes.items()}
     if dtype is not None:
-        found = {key: tensor.astype(dtype) for key, tensor in found.items()}
+        found = {
+            key: tensor if mx.issubdtype(tensor.dtype, mx.integer) else tensor.astype(dtype)
+            for key, tensor in found.items()  # integers are weights that are quantised
+        }
     module.load_weights(list(found.items()), strict=True)
     module.eval()
 

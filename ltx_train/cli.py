@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from ltx_infer.cli import Parser, run_command, start
+from ltx_infer.command import Parser, run_command, start
 from ltx_models.errors import UserError
 
 STRATEGIES = ("text_to_video", "video_to_video", "ic_lora", "flexible")

@@ -6,8 +6,9 @@ import mlx.core as mx
 
 from ltx_models.checkpoint import Checkpoint
 from ltx_models.device import compute_dtype
+from ltx_models.errors import UserError
 from ltx_models.lora.adapters import add_trainable
-from ltx_models.quantize import quantize
+from ltx_models.quantize import quantization, quantize
 from ltx_models.transformer import load_transformer
 from ltx_models.transformer.block import Streams
 from ltx_models.transformer.model import BOTH, Transformer
@@ -41,13 +42,16 @@ def load_trainable(checkpoint: Checkpoint, config: TrainConfig) -> Trainable:
     """Load the base, quantise it where asked, and set what is trained: an adapter, or all of it.
 
     The adapter is float32 whatever the base is, and drawn from ``config.seed``. Raises UserError
-    for a target that names no layer of the run's streams.
+    for a target that names no layer of the run's streams, where an adapter is to see its quantised
+    merge but no layer is quantised, and for a base that is quantised as it is stored where it is to
+    be quantised, or trained itself.
     """
+    _check_stored(checkpoint, config)
     streams = run_streams(config.training_strategy)
     model = load_transformer(checkpoint, dtype=base_dtype(config), streams=streams)
     if (bits := config.acceleration.bits) is not None:
-        mode, evaluate = config.acceleration.mode, not checkpoint.header_only
-        quantize(model, bits, mode=mode, evaluate=evaluate)
+        how = quantization(bits, mode=config.acceleration.mode)
+        quantize(model, how, evaluate=not checkpoint.header_only)
     model.recompute(config.optimization.enable_gradient_checkpointing)
     lora = config.lora
     if config.model.training_mode == "full" or lora is None:
@@ -55,9 +59,31 @@ def load_trainable(checkpoint: Checkpoint, config: TrainConfig) -> Trainable:
         _freeze_unused(model, config.training_strategy)
         return Trainable(model, [])
     mx.random.seed(config.seed)
-    targets = lora.target_modules
-    modules = add_trainable(model, rank=lora.rank, alpha=lora.alpha, target_modules=targets)
+    modules = add_trainable(
+        model,
+        rank=lora.rank,
+        alpha=lora.alpha,
+        target_modules=lora.target_modules,
+        quantization_aware=lora.quantization_aware,
+    )
     return Trainable(model, modules)
+
+
+def _check_stored(checkpoint: Checkpoint, config: TrainConfig) -> None:
+    stored = next(iter(checkpoint.quantization.values()), None)
+    if stored is None:
+        return
+    said = f"{checkpoint.path} is quantised as it is stored ({stored})"
+    if config.acceleration.quantization is not None:
+        raise UserError(
+            f"acceleration.quantization {config.acceleration.quantization}: {said}.\n"
+            "Leave it out, or name a base that is not quantised"
+        )
+    if config.model.training_mode == "full":
+        raise UserError(
+            f"model.training_mode full: {said}, and integers cannot be trained.\n"
+            "Train an adapter (lora), or name a base that is not quantised"
+        )
 
 
 def _freeze_unused(model: Transformer, strategy: StrategyConfig) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import mlx.core as mx
 
 from ltx_infer.progress import Report
-from ltx_models.device import compute_dtype
+from ltx_models.device import compute_dtype, machine_memory, memory_limits
 from ltx_models.errors import UserError
 from ltx_models.files import write_text
 from ltx_models.lora.adapters import load_trainable as load_adapter
@@ -20,7 +20,6 @@ from ltx_models.lora.files import read_lora
 from ltx_models.transformer.model import Transformer
 from ltx_train.config import TrainConfig
 from ltx_train.data.batches import Contexts, make_batches
-from ltx_train.memory.plan import machine_memory, memory_limits
 from ltx_train.model import load_trainable, run_streams, start
 from ltx_train.output.hub import push, token_note
 from ltx_train.output.layout import CONFIG, METRICS, made_samples, weight_files

@@ -1,11 +1,15 @@
 """Options and start-up that all tests share."""
 
+import os
 import resource
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# For networks this small a second thread waits more than it works; read when BLAS is loaded.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import ltx_models  # noqa: F401  (before mlx: it puts a fast BLAS in front)
 from ltx_models.tiny import tiny_folder

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from av import AudioStream, VideoStream
     from av.container import InputContainer
 
+PICTURES = (".png", ".gif", ".jpg", ".jpeg")  # whose comments Pillow reads, FFmpeg does not
+
 
 @contextmanager
 def open_input(path: Path) -> Iterator["InputContainer"]:
@@ -63,3 +65,23 @@ def sound_track(container: "InputContainer", path: Path) -> "AudioStream":
     if not container.streams.audio:
         raise UserError(f"{path}: has no sound")
     return container.streams.audio[0]
+
+
+def read_comment(path: Path) -> str | None:
+    """The comment of a clip, a sound or a picture; None where there is none.
+
+    Containers differ in how they write the word. Raises UserError as ``open_input``.
+    """
+    if path.suffix.lower() in PICTURES and path.is_file():
+        from PIL import Image, UnidentifiedImageError  # noqa: PLC0415
+
+        try:
+            with Image.open(path) as image:
+                said = image.info.get("comment")
+                return said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+        except (UnidentifiedImageError, OSError):
+            raise UserError(f"{path}: not a picture that can be read, or damaged") from None
+    with open_input(path) as container:
+        return next(
+            (value for key, value in container.metadata.items() if key.lower() == "comment"), None
+        )

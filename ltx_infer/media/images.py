@@ -40,13 +40,13 @@ def read_image(path: Path) -> np.ndarray:
     """
     from PIL import ImageOps  # noqa: PLC0415
 
-    with _opened(path) as image:
-        return _rgb(ImageOps.exif_transpose(image), path)
+    with opened(path) as image:
+        return to_rgb(ImageOps.exif_transpose(image), path)
 
 
 def image_info(path: Path) -> ImageInfo:
     """What a picture is, from its header. Raises UserError if it is none."""
-    with _opened(path) as image:
+    with opened(path) as image:
         width, height = image.size
         if image.getexif().get(ORIENTATION) in ON_ITS_SIDE:
             width, height = height, width
@@ -58,7 +58,7 @@ def is_still(path: Path) -> bool:
     from PIL import UnidentifiedImageError  # noqa: PLC0415
 
     try:
-        with _opened(path, unknown=UnidentifiedImageError) as image:
+        with opened(path, unknown=UnidentifiedImageError) as image:
             return getattr(image, "n_frames", 1) == 1
     except UnidentifiedImageError:
         return False
@@ -106,7 +106,7 @@ def image_pixels(path: Path, *, height: int, width: int, crf: int) -> np.ndarray
 
 
 @contextmanager
-def _opened(path: Path, *, unknown: type[Exception] = UserError) -> Iterator["Image"]:
+def opened(path: Path, *, unknown: type[Exception] = UserError) -> Iterator["Image"]:
     """A picture, opened; ``unknown`` is raised for what is none, UserError for a damaged one."""
     from PIL import Image, UnidentifiedImageError  # noqa: PLC0415
 
@@ -137,7 +137,7 @@ def _not_a_picture(path: Path) -> str:
     return f"{path}: not a picture that can be read, as PNG, JPEG, WebP, GIF, TIFF or AVIF is"
 
 
-def _rgb(image: "Image", path: Path) -> np.ndarray:
+def to_rgb(image: "Image", path: Path) -> np.ndarray:
     """An opened picture as (H, W, 3) in bytes."""
     from PIL import Image  # noqa: PLC0415
 

@@ -38,6 +38,7 @@ class VideoInfo:
     duration: float  # in seconds
     has_sound: bool
     is_hdr: bool  # such a video is read without tone mapping, and looks pale
+    unit: Fraction  # seconds in which its file counts the times of frames
 
 
 class Stamped(NamedTuple):
@@ -46,6 +47,13 @@ class Stamped(NamedTuple):
     frame: "VideoFrame"
     start: Fraction
     length: Fraction
+
+
+class Shown(NamedTuple):
+    """A frame (H, W, 3) in bytes, and when its file shows it, in seconds."""
+
+    pixels: np.ndarray
+    start: Fraction
 
 
 def video_info(path: Path) -> VideoInfo:
@@ -72,6 +80,7 @@ def video_info(path: Path) -> VideoInfo:
             duration=float(duration),
             has_sound=bool(container.streams.audio),
             is_hdr=first.frame.color_trc in (PQ, HLG),
+            unit=track.time_base or 1 / rate,
         )
 
 
@@ -99,6 +108,26 @@ def stream_frames(
             yield pixels
     if frame is None:
         raise UserError(f"{path}: has no frames" + (f" from {start} s on" if start else ""))
+
+
+def every_frame(path: Path) -> Iterator[Shown]:
+    """Each frame once, upright, at its own time.
+
+    Raises UserError for what is no video, and for one that changes its size.
+    """
+    with open_input(path) as container:
+        track = picture_track(container, path)
+        zero, shape = None, None
+        for frame, begin, _ in _stamped(container, track, rate=_rate(track, path)):
+            if zero is None:
+                zero = (frame.pts or 0) * (frame.time_base or 0)
+            pixels = _upright(frame, aspect=_aspect(track))
+            if shape not in (None, pixels.shape):
+                raise UserError(f"{path}: its frames are not all of one size")
+            shape = pixels.shape
+            yield Shown(pixels, zero + begin)
+    if shape is None:
+        raise UserError(f"{path}: has no frames")
 
 
 def read_video(

@@ -76,6 +76,7 @@ class Media(NamedTuple):
     sound: Sound | None = None
     sound_strength: float = 1.0
     reference_sound: Sound | None = None
+    reference_beside: bool = False  # the reference sound has the clip's own times, not earlier ones
 
 
 class StageInputs(NamedTuple):
@@ -202,7 +203,8 @@ def _with_sound(
     if media.reference_sound is not None:
         reference = tokens(media.reference_sound)
         positions = audio_positions(reference.shape[1], scale=scale)
-        positions = positions - positions.max() - GAP
+        if not media.reference_beside:
+            positions = positions - positions.max() - GAP
         conditions.append(ReferenceAudio(reference, positions))
     if media.sound is not None:
         given = tokens(media.sound)[:, :num_latents]

@@ -1,5 +1,6 @@
 """The LoRAs of a run, and putting them on the transformer of a stage."""
 
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,10 +16,10 @@ from ltx_models.lora.adapters import Strength, attach, attach_text_path, fuse
 from ltx_models.lora.files import LoRAFile, is_distilled, read_lora
 from ltx_models.lora.fit import fit_loras, fit_text_path, text_path
 from ltx_models.lora.names import in_text_path, model_names
+from ltx_models.lora.retained import retained_lines
 from ltx_models.text_encoder.connector import load_connectors
 from ltx_models.text_encoder.encode import Adapt, named
-from ltx_models.text_encoder.features import load_feature_extractor
-from ltx_models.text_encoder.gemma_config import read_gemma_config
+from ltx_models.text_encoder.features import load_own_feature_extractor
 from ltx_models.transformer.model import Transformer
 
 SHOWN = 2  # layers in a line
@@ -31,7 +32,10 @@ class Loras(NamedTuple):
     distilled: LoRAFile | None = None
     distilled_strength: float | None = None  # in place of the recipe's, where it is on
     mode: Literal["attach", "fuse"] = "fuse"
+    fuse_anyway: bool = False  # also where quantised weights keep too little
+    merged: frozenset[Path] = frozenset()  # fused whatever the mode: they learnt to be, into these
     allow_unmatched: bool = False
+    say: Callable[[str], None] | None = None  # is told what quantised weights kept
     notes: tuple[str, ...] = ()  # what was chosen, one line each
 
     def of(self, stage: Stage) -> list[tuple[LoRAFile, Strength]]:
@@ -45,9 +49,14 @@ class Loras(NamedTuple):
         return found
 
 
-def open_loras(config: GenerateConfig, recipe: Recipe, *, folder: Path, quantized: bool) -> Loras:
-    """Find and open the files of a run. Raises UserError for what cannot be had."""
-    found = Loras(allow_unmatched=config.lora_allow_unmatched)
+def open_loras(
+    config: GenerateConfig, recipe: Recipe, *, folder: Path, stored: Collection[str]
+) -> Loras:
+    """Find and open the files of a run. Raises UserError for what cannot be had.
+
+    ``stored`` says how the transformer's weights are quantised, in words; nothing where not.
+    """
+    found = Loras(allow_unmatched=config.lora_allow_unmatched, fuse_anyway=config.lora_fuse_anyway)
     for flag in config.lora:
         path = find_lora(flag.path)
         found = _with_note(found, *_chosen(flag, path))
@@ -65,14 +74,31 @@ def open_loras(config: GenerateConfig, recipe: Recipe, *, folder: Path, quantize
         path = distilled_lora_in(folder)
         found = _with_note(found, f"distilled LoRA: {path.name}")
         found = found._replace(distilled=read_lora(path))
-    given = config.given("lora_mode", "lora_allow_unmatched", "lora_strength")
+    given = config.given("lora_mode", "lora_fuse_anyway", "lora_allow_unmatched", "lora_strength")
     if given and not found.asked and found.distilled is None:
         raise UserError(f"{flags(given)}: for a --lora FILE")
+    if config.lora_fuse_anyway and not stored:
+        raise UserError("--lora-fuse-anyway: these weights are not quantised, and keep all of it")
     mode = config.lora_mode
     if mode == "auto":
         differ = len({(stage.user_loras, stage.distilled_lora) for stage in recipe.stages}) > 1
-        mode = "attach" if quantized or differ else "fuse"
-    return found._replace(mode=mode)
+        mode = "attach" if stored or differ or config.low_memory else "fuse"
+    return _merged(found._replace(mode=mode), config, stored)
+
+
+def _merged(found: Loras, config: GenerateConfig, stored: Collection[str]) -> Loras:
+    """Fuse what has learnt to be fused into just these weights, and say where that cannot be."""
+    able = config.lora_mode != "attach" and not config.low_memory
+    merged, notes = set(), []
+    for file, _ in found.asked:
+        if file.merge is None:
+            continue
+        if able and set(stored) == {file.merge}:
+            merged.add(file.path)
+            notes.append(f"{file.path.name}: fused, as it was trained to be, into {file.merge}")
+        else:
+            notes.append(f"{file.path.name}: {file.unmerged}")
+    return _with_note(found._replace(merged=frozenset(merged)), *notes)
 
 
 def _chosen(flag: LoRAFlag, path: Path) -> list[str]:
@@ -103,7 +129,10 @@ def check_loras(models: Models, loras: Loras, recipe: Recipe) -> list[str]:
     """
     model = Transformer(models.transformer_config, streams=recipe.streams)
     missing = "picture" if "audio" in recipe.streams else "sound"
-    files = {file.path: file for stage in recipe.stages for file, _ in loras.of(stage)}
+    files: dict[Path, LoRAFile] = {}  # each once, also where it was asked for twice
+    for stage in recipe.stages:
+        for file, _ in loras.of(stage):
+            files.setdefault(file.path, file)
     notes = []
     for path, file in files.items():
         fit = fit_loras(model, [file], allow_unmatched=loras.allow_unmatched)
@@ -128,9 +157,7 @@ def _check_text_path(
 ) -> str:
     """Fit a file to connectors and text projection; the line that says so."""
     checkpoint = replace(models.checkpoint, header_only=True)
-    extractor = load_feature_extractor(
-        checkpoint, read_gemma_config(models.gemma), dtype=models.dtype
-    )
+    extractor = load_own_feature_extractor(checkpoint, dtype=models.dtype)
     connectors = load_connectors(checkpoint, dtype=models.dtype)
     fit_text_path(text_path(named(extractor, connectors)), [file], models.transformer_config)
     (strength,) = (s for f, s in _text_path_loras(models, loras, recipe) if f is file)
@@ -155,10 +182,10 @@ def text_path_adapter(models: Models, loras: Loras, recipe: Recipe) -> Adapt | N
 def _text_path_loras(
     models: Models, loras: Loras, recipe: Recipe
 ) -> list[tuple[LoRAFile, Strength]]:
-    first: dict[Path, tuple[LoRAFile, Strength]] = {}
+    first: dict[int, tuple[LoRAFile, Strength]] = {}  # a file that is asked for twice is two
     for stage in recipe.stages:
         for file, strength in loras.of(stage):
-            first.setdefault(file.path, (file, strength))
+            first.setdefault(id(file), (file, strength))
     if not first:
         return []
     names = model_names(models.transformer_config)
@@ -170,11 +197,32 @@ def _text_path_loras(
 
 
 def apply_loras(model: Transformer, loras: Loras, stage: Stage) -> None:
-    """Attach or fuse what is on in a stage. Raises LoRAError for keys that fit nowhere."""
-    chosen = loras.of(stage)
-    if chosen:
-        put = attach if loras.mode == "attach" else fuse
-        put(model, chosen, allow_unmatched=loras.allow_unmatched)
+    """Attach or fuse what is on in a stage, and say what quantised weights kept of it.
+
+    Raises LoRAError for keys that fit nowhere, and where quantised weights keep too little.
+    """
+    merged = [lora for lora in loras.of(stage) if lora[0].path in loras.merged]
+    others = [lora for lora in loras.of(stage) if lora[0].path not in loras.merged]
+    if merged:
+        _fuse(model, merged, loras, stage, anyway=True)
+    if others and loras.mode == "fuse":
+        _fuse(model, others, loras, stage, anyway=loras.fuse_anyway)
+    elif others:
+        attach(model, others, allow_unmatched=loras.allow_unmatched)
+
+
+def _fuse(
+    model: Transformer,
+    chosen: Sequence[tuple[LoRAFile, Strength]],
+    loras: Loras,
+    stage: Stage,
+    *,
+    anyway: bool,
+) -> None:
+    found = fuse(model, chosen, allow_unmatched=loras.allow_unmatched, anyway=anyway).retained
+    for line in retained_lines(found):
+        if loras.say is not None:
+            loras.say(f"{stage.name}: {line}")
 
 
 def _strength(flag: LoRAFlag, config: GenerateConfig) -> Strength:

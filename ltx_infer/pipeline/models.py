@@ -1,6 +1,7 @@
 """The files of a run, opened, and the sizes of what they make."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -8,14 +9,16 @@ from typing import NamedTuple
 import mlx.core as mx
 
 from ltx_models.audio_vae import AudioVAEConfig
-from ltx_models.check import check_networks
+from ltx_models.check import check_networks, check_temporal_upscaler
 from ltx_models.checkpoint import Checkpoint
+from ltx_models.converted.cached import quantised_at_load
 from ltx_models.errors import UserError
-from ltx_models.quantize import quantize
+from ltx_models.quantize import quantization, quantize
 from ltx_models.transformer import load_transformer
 from ltx_models.transformer.block import Streams
 from ltx_models.transformer.config import TransformerConfig
 from ltx_models.transformer.model import Transformer
+from ltx_models.transformer.streamed import stream_blocks
 from ltx_models.video_vae import VideoVAEConfig
 
 
@@ -32,25 +35,43 @@ class ClipSize(NamedTuple):
         return self._replace(height=round(self.height * share), width=round(self.width * share))
 
 
+def _quietly(_line: str) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Models:
     """An opened checkpoint with its companions, and the type that networks compute in."""
 
     checkpoint: Checkpoint
-    gemma: Path
+    gemma: Path | None  # None where prompts are encoded already
     upscaler: Path | None
+    temporal_upscaler: Path | None = field(default=None, kw_only=True)
     dtype: mx.Dtype
     bits: int | None = None  # to which the transformer is quantised at load
     live: Transformer | None = None  # in memory already, as while it is trained: none is loaded
+    low_memory: bool = False  # the transformer's blocks are read from disk as they are needed
+    say: Callable[[str], None] = _quietly  # is told where the quantised transformer is kept
 
     def transformer(self, streams: Streams) -> Transformer:
         """The transformer with the weights of some streams, quantised if that was asked for."""
         if self.live is not None:
             return self.live
-        model = load_transformer(self.checkpoint, dtype=self.dtype, streams=streams)
-        if self.bits is not None:
-            quantize(model, self.bits)
+        checkpoint = self._kept or self.checkpoint
+        model = load_transformer(checkpoint, dtype=self.dtype, streams=streams)
+        if self.bits is not None and self._kept is None:
+            quantize(model, quantization(self.bits), evaluate=not self.low_memory)
+        if self.low_memory:
+            stream_blocks(model, checkpoint)
         return model
+
+    @cached_property
+    def _kept(self) -> Checkpoint | None:
+        """The checkpoint with the transformer that an earlier run, or this one now, quantised."""
+        if self.bits is None or self.checkpoint.quantization:
+            return None
+        how = quantization(self.bits)
+        return quantised_at_load(self.checkpoint, how, dtype=self.dtype, say=self.say)
 
     @cached_property
     def transformer_config(self) -> TransformerConfig:
@@ -67,12 +88,25 @@ class Models:
         """Sizes of the audio VAE."""
         return self.checkpoint.section("audio_vae", AudioVAEConfig)
 
+    @property
+    def stored(self) -> set[str]:
+        """How the transformer's weights are quantised, in words; nothing where they are not."""
+        return self.checkpoint.stored if self.bits is None else {str(quantization(self.bits))}
+
     def check(self) -> None:
         """Fit every network of the files, without reading weights.
 
         Raises UserError for what would otherwise come up after minutes of work.
         """
+        stored = next(iter(self.checkpoint.quantization.values()), None)
+        if self.bits is not None and stored is not None:
+            raise UserError(
+                f"-q {self.bits}: {self.checkpoint.path} is quantised as it is stored ({stored}).\n"
+                "Leave -q out, or name a model that is not quantised"
+            )
         check_networks(self.checkpoint, gemma=self.gemma, upscaler=self.upscaler)
+        if self.temporal_upscaler is not None:
+            check_temporal_upscaler(self.checkpoint, self.temporal_upscaler)
 
     def latent_size(self, size: ClipSize) -> tuple[int, int, int]:
         """Latent frames, rows and columns of a clip; UserError if its pixels do not divide."""

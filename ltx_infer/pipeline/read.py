@@ -49,6 +49,10 @@ def read_media(config: GenerateConfig, loras: Loras, *, version: tuple[int, ...]
     elif config.video is not None:
         media = _painted(config, media, size)
     media = _with_sounds(config, media, size, notes)
+    if config.reference_audio is not None:
+        beside = [file.path.name for file, _ in loras.asked if file.hears_beside]
+        media = media._replace(reference_beside=bool(beside))
+        notes += [f"--reference-audio: at the clip's own times, as for {name}" for name in beside]
     return Given(media, size, (*notes, *_pale(config)))
 
 

@@ -48,7 +48,7 @@ def checked_frames(chunks: Iterable[np.ndarray], *, stage: str) -> Iterator[np.n
     """
     first, num_frames, num_flat, moved = None, 0, 0, False
     for chunk in chunks:
-        _check_finite(chunk, stage=stage, start=num_frames)
+        check_finite(chunk, stage=stage, start=num_frames)
         for frame in chunk:
             first = frame.copy() if first is None else first
             num_frames += 1
@@ -81,7 +81,7 @@ def check_sound(waveform: np.ndarray, *, stage: str) -> None:
         )
 
 
-def _check_finite(chunk: np.ndarray, *, stage: str, start: int) -> None:
+def check_finite(chunk: np.ndarray, *, stage: str, start: int) -> None:
     """Raise SanityError for a chunk of frames, the first of them number ``start``, with NaN."""
     if chunk.dtype == np.uint8:
         return

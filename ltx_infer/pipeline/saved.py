@@ -20,8 +20,10 @@ class Saved(NamedTuple):
 
     latents: ClipLatents
     fps: float
-    model: str  # as --model named it
+    model: str  # as --model takes it
     sound: Sound | None = None  # the input's own, where that is the clip's
+    comment: str | None = None  # what the clip is to say of itself
+    temporal_upscaler: Path | None = None  # of twice the frames, which it is still to have
 
 
 def latents_path(output: Path) -> Path:
@@ -33,6 +35,10 @@ def save(path: Path, saved: Saved) -> None:
     """Write latents; the file appears complete or not at all."""
     tensors = {name: value for name, value in saved.latents._asdict().items() if value is not None}
     metadata = {"kind": KIND, "fps": repr(saved.fps), "model": saved.model}
+    if saved.comment is not None:
+        metadata["comment"] = saved.comment
+    if saved.temporal_upscaler is not None:
+        metadata["temporal_upscaler"] = str(saved.temporal_upscaler)
     if saved.sound is not None:
         tensors["sound"] = mx.array(saved.sound.waveform)
         metadata["sound_rate"] = str(saved.sound.rate)
@@ -53,11 +59,14 @@ def load(path: Path) -> Saved:
     sound = None
     if "sound" in tensors:
         sound = Sound(np.array(tensors["sound"]), int(file.metadata["sound_rate"]))
+    temporal = file.metadata.get("temporal_upscaler")
     return Saved(
         ClipLatents(tensors.get("video"), tensors.get("audio")),
         float(file.metadata["fps"]),
         file.metadata["model"],
         sound,
+        file.metadata.get("comment"),
+        None if temporal is None else Path(temporal),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from ltx_models.config import Section
+from ltx_models.config import LARGEST, LayerCount, Section
 from ltx_models.transformer.patchify import AudioScale
 
 SHRINK = 4  # of time and mel bins, by a factor of 2 between two of the three levels
@@ -14,8 +14,9 @@ SHRINK = 4  # of time and mel bins, by a factor of 2 between two of the three le
 # The vocoder's section does not say it: each one reads the spectra of this audio VAE.
 VOCODER_MEL_BINS = 64
 
+MOST_STAGES = 20  # of a generator, and of blocks in each
 Levels = Annotated[list[PositiveInt], Field(min_length=3, max_length=3)]
-Sizes = Annotated[list[PositiveInt], Field(min_length=1)]
+Sizes = Annotated[list[PositiveInt], Field(min_length=1, max_length=MOST_STAGES)]
 MelBins = Annotated[int, Field(gt=0, multiple_of=SHRINK)]
 
 
@@ -40,7 +41,7 @@ class Ddconfig(Section):
 
     ch: PositiveInt
     ch_mult: Levels
-    num_res_blocks: PositiveInt
+    num_res_blocks: LayerCount
     in_channels: Literal[2]  # stereo
     out_ch: Literal[2]
     z_channels: PositiveInt
@@ -50,6 +51,12 @@ class Ddconfig(Section):
     def channels(self) -> list[int]:
         """Channels of each level, the finest first."""
         return [self.ch * factor for factor in self.ch_mult]
+
+    @model_validator(mode="after")
+    def _check_widths(self) -> Self:
+        if max(self.channels) > LARGEST:
+            raise ValueError(f"a level has {max(self.channels)} channels; {LARGEST} at most")
+        return self
 
 
 class Params(Section):
@@ -152,7 +159,7 @@ class GeneratorConfig(Section):
     upsample_rates: Sizes
     upsample_kernel_sizes: Sizes
     resblock_kernel_sizes: Sizes
-    resblock_dilation_sizes: Annotated[list[Sizes], Field(min_length=1)]
+    resblock_dilation_sizes: Annotated[list[Sizes], Field(min_length=1, max_length=MOST_STAGES)]
 
     @property
     def channels(self) -> list[int]:

@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from ltx_models.config import as_object, parse_object, read_object
+from ltx_models.errors import printable
 from ltx_models.lora.entries import Scaling
 from ltx_models.lora.keys import LoRAError
 from ltx_models.weights import TensorFile
@@ -13,12 +14,16 @@ from ltx_models.weights import TensorFile
 # Names under which one fact stands in the metadata; trainers of kohya's family put ss_ in front.
 SPATIAL_FACTOR = ("reference_downscale_factor", "reference_spatial_scale_factor")
 TEMPORAL_FACTOR = ("reference_temporal_scale_factor",)
+AT_CLIP = "clip"  # of reference_audio_positions: reference sounds lie at the clip's own times
 BASE_VERSION = ("model_version", "base_model_version")
 ARCHITECTURE = ("modelspec.architecture", "base_model", "sd_model_name", "base_model_file", "model")
 RSLORA = ("use_rslora", "rslora", "rs_lora")
 PEFT_METADATA = "lora_adapter_metadata"  # of diffusers: PEFT's configuration of each component
 BESIDE = "adapter_config.json"  # PEFT's, beside adapter_model.safetensors; and mlx-lm's
 PEFT_NAME = "adapter_model"
+LARGEST = 1e12  # an alpha or a scale; LyCORIS writes 1e10 where it has no meaning
+PATTERN = re.compile(r"[\w.\\^$*+-]+")  # names with their dots escaped, and with ".*" in them
+MOST_REPEATS = 2
 OTHER_MODELS = r"flux|sdxl|sd3|stable.?diffusion|wan|hunyuan|qwen|cogvideo|mochi|z.?image|pixart"
 
 
@@ -52,9 +57,33 @@ def _peft(data: Mapping[str, Any], *, at: str) -> Scaling:
     alpha, rank = data.get("lora_alpha", data.get("alpha")), data.get("r")
     patterns = [as_object(data.get(key) or {}, at=at) for key in ("alpha_pattern", "rank_pattern")]
     numbers = [alpha, rank, *(value for pattern in patterns for value in pattern.values())]
-    if not all(value is None or isinstance(value, int | float) for value in numbers):
+    ranks = [rank, *patterns[1].values()]
+    if not all(value is None or _is_number(value) for value in numbers) or any(
+        value is not None and value < 0 for value in ranks
+    ):
         raise LoRAError(f"{at}: an alpha or a rank in it is no number")
-    return Scaling(alpha, rank, *patterns, rslora=bool(data.get("use_rslora")))
+    for end in {**patterns[0], **patterns[1]}:
+        _check_pattern(end, at=at)
+    rslora = data.get("use_rslora") or False
+    if not isinstance(rslora, bool):
+        raise LoRAError(f"{at}: use_rslora is {printable(repr(rslora))}, not true or false")
+    return Scaling(alpha, rank, *patterns, rslora=rslora)
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    """Whether it is a number to compute with: finite, and within what a float holds."""
+    return isinstance(value, int | float) and abs(value) <= LARGEST
+
+
+def _check_pattern(end: str, *, at: str) -> None:
+    """Raise LoRAError for an expression that is none, or that may search for ever."""
+    shown = printable(repr(end), longest=60)
+    if not PATTERN.fullmatch(end) or len(re.findall(r"[*+]", end)) > MOST_REPEATS:
+        raise LoRAError(f"{at}: the pattern {shown} is more than the name of a layer")
+    try:
+        re.compile(end)
+    except re.error as error:
+        raise LoRAError(f"{at}: {shown} is no pattern: {error}") from None
 
 
 def _mlx_lm_scale(path: Path, beside: Path) -> float:
@@ -65,14 +94,10 @@ def _mlx_lm_scale(path: Path, beside: Path) -> float:
         )
     data = read_object(beside)
     scale = as_object(data.get("lora_parameters", data), at=str(beside)).get("scale")
-    if not isinstance(scale, int | float):
-        raise LoRAError(f"{beside}: lora_parameters.scale is {scale!r}, not a number")
+    if not _is_number(scale):
+        shown = printable(repr(scale))
+        raise LoRAError(f"{beside}: lora_parameters.scale is {shown}, not a number")
     return float(scale)
-
-
-def base_version(file: TensorFile) -> str | None:
-    """The model that the file says it is for, in its own words."""
-    return next(iter(_said(file, BASE_VERSION).values()), None)
 
 
 class Made(NamedTuple):
@@ -102,7 +127,7 @@ def other_generation(metadata: Mapping[str, str], version: tuple[int, ...]) -> s
     if made is None or (made.version and made.version == version[: len(made.version)]):
         return None
     return (
-        f"made for {made.words} by its metadata, and this model is LTX-"
+        f"made for {printable(made.words, longest=60)} by its metadata, and this model is LTX-"
         f"{'.'.join(map(str, version[:2]))}: it may do little or harm"
     )
 
@@ -110,12 +135,12 @@ def other_generation(metadata: Mapping[str, str], version: tuple[int, ...]) -> s
 def _version(said: str, *, bare: bool) -> tuple[int, ...] | None:
     """(2, 3) of "ltx-2.3-22b" or, where a ``bare`` version may be, of "2.3.0"; None: no model."""
     text = said.lower()
-    if bare and (match := re.fullmatch(r"v?(\d+(?:\.\d+)*)(?:[-_+].*)?", text)):
+    if bare and (match := re.fullmatch(r"v?(\d{1,9}(?:\.\d{1,9})*)(?:[-_+].*)?", text)):
         numbers = tuple(int(part) for part in match[1].split("."))
         return numbers[:2] if numbers[0] else (0,)
     if re.search(r"ltx[-_ ]?video|ltxv(?!\d|[-_]?2)", text):
         return (0,)
-    if match := re.search(r"ltx(?:av|v)?[-_ ]?v?(\d)(?:[._](\d+))?(.*)", text):
+    if match := re.search(r"ltx(?:av|v)?[-_ ]?v?(\d)(?:[._](\d{1,9}))?(.*)", text):
         major, minor, rest = int(match[1]), match[2], match[3]
         if major == 0:
             return (0,)
@@ -129,11 +154,12 @@ def factor(file: TensorFile, names: Iterable[str]) -> int:
     """A whole number from 1 up; 1 where nothing is said. Raises LoRAError for another."""
     said = _said(file, names)
     if len(set(said.values())) > 1:
-        values = ", ".join(f"{key} {value!r}" for key, value in said.items())
+        values = printable(", ".join(f"{key} {value!r}" for key, value in said.items()))
         raise LoRAError(f"{file.path}: its metadata contradicts itself: {values}")
     for key, value in said.items():
-        if not re.fullmatch(r"0*[1-9]\d*(\.0*)?", value):
-            raise LoRAError(f"{file.path}: {key} is {value!r}; 1, 2, 3, ... would fit")
+        if not re.fullmatch(r"0{0,9}[1-9]\d{0,3}(\.0{0,9})?", value, re.ASCII):
+            shown = printable(repr(value), longest=60)
+            raise LoRAError(f"{file.path}: {key} is {shown}; 1, 2, 3, ... would fit")
     return int(float(next(iter(said.values()), "1")))
 
 

@@ -5,7 +5,7 @@ the transformer, or modules of the text path.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import mlx.core as mx
@@ -14,6 +14,7 @@ from mlx.utils import tree_unflatten
 
 from ltx_models.config import summarise
 from ltx_models.errors import UserError
+from ltx_models.lora.aware import AwareLoRALinear
 from ltx_models.lora.files import KEY_PREFIX, LoRAError, LoRAFile, is_audio
 from ltx_models.lora.fit import Fit, fit_loras, fit_text_path, text_path
 from ltx_models.lora.linear import (
@@ -25,7 +26,8 @@ from ltx_models.lora.linear import (
     weight_shape,
 )
 from ltx_models.lora.names import list_names
-from ltx_models.lora.put import Shifts, fused, put_shifts, shifts_of, wrapped
+from ltx_models.lora.put import Shifts, changes, fused, put_shifts, shifts_of, wrapped
+from ltx_models.lora.retained import Retained, check_retained, retained
 from ltx_models.lora.updates import Update
 from ltx_models.transformer.config import TransformerConfig
 from ltx_models.transformer.model import Transformer
@@ -59,7 +61,7 @@ def attach(model: Transformer, loras: Loras, *, allow_unmatched: bool = False) -
     norms and tables, which are small, are changed in place. Raises LoRAError as ``fit_loras``.
     """
     fit = fit_loras(model, [file for file, _ in loras], allow_unmatched=allow_unmatched)
-    _attach(model, loras, fit, model.dtype)
+    _attach(model, loras, fit, model.dtype, forget=model.forget)
     return fit
 
 
@@ -75,14 +77,26 @@ def attach_text_path(
     layers = linears(model)
     dtypes = {layer.weight.dtype for layer in layers.values()}
     assert len(dtypes) == 1  # float, and loaded with one type
-    _attach(model, loras, fit, dtypes.pop())
+    _attach(model, loras, fit, dtypes.pop(), forget=None)
 
 
-def _attach(model: nn.Module, loras: Loras, fit: Fit, dtype: mx.Dtype) -> None:
+def _attach(
+    model: nn.Module,
+    loras: Loras,
+    fit: Fit,
+    dtype: mx.Dtype,
+    *,
+    forget: Callable[[str], None] | None,
+) -> None:
     layers = linears(model)
     updates = _updates(loras, fit)
     shifts = shifts_of(model, {p: u for p, u in updates.items() if p not in layers})
-    new = [(p, wrapped(layers[p], u, dtype)) for p, u in updates.items() if p in layers]
+    new = []
+    for path, own in updates.items():
+        if path in layers:
+            new.append((path, wrapped(layers[path], own, dtype)))
+            if forget is not None:  # what DoRA's norms were computed from
+                forget(path)
     model.update_modules(tree_unflatten(new))
     model["_attached"] = Attached(len(loras), shifts)
     set_strengths(model, [strength for _, strength in loras])
@@ -113,38 +127,74 @@ def _attached(model: nn.Module) -> Attached:
     return model.get("_attached", Attached(0, {}))
 
 
-def fuse(model: Transformer, loras: Loras, *, allow_unmatched: bool = False) -> Fit:
+class Fused(NamedTuple):
+    """What became of the layers that files name, and of their updates in quantised ones."""
+
+    fit: Fit
+    retained: Mapping[str, Retained]  # by path
+
+
+def fuse(
+    model: Transformer, loras: Loras, *, allow_unmatched: bool = False, anyway: bool = False
+) -> Fused:
     """Add the updates to the weights for good: W + sum of strength * scale * B A (spec 2.7).
 
-    In float32, rounded once to W's type, and evaluated layer by layer; DoRA's norms are those of W
-    with one file's update. Raises LoRAError as ``fit_loras``, and if a layer is quantised; then no
-    weight has changed.
+    In float32, rounded once to what W is stored as, and evaluated layer by layer; DoRA's norms are
+    those of W with one file's update. Raises LoRAError as ``fit_loras``, and unless ``anyway``
+    where quantised layers keep too little (``retained``); then no weight has changed.
     """
     fit = fit_loras(model, [file for file, _ in loras], allow_unmatched=allow_unmatched)
-    layers = linears(model)
-    quantised = [p for p in fit.placed if isinstance(layers.get(p), nn.QuantizedLinear)]
-    if quantised:
-        raise LoRAError(
-            f"{quantised[0]} is quantised, {len(quantised)} such in all, and cannot take up a "
-            "LoRA.\nAttach it instead (--lora-mode attach), or fuse before quantising"
-        )
+    layers, found = linears(model), measure(model, loras, fit)
+    if not anyway:
+        check_retained(found)
     updates = _updates(loras, fit)
     shifts = shifts_of(model, {p: u for p, u in updates.items() if p not in layers})
     put_shifts(model, shifts, [strength for _, strength in loras])
     for path in fit.placed:
         if path in layers:
-            own = updates.pop(path)  # so that it is freed when done
-            fused(layers[path], {n: (u, loras[n][1].at(path)) for n, u in own.items()})
-    return fit
+            weight, bias = _changes(path, layers[path], loras, updates)
+            if isinstance(layers[path], nn.QuantizedLinear) and path not in found:
+                weight = None  # none is wanted, and to store the weight anew could change it
+            fused(layers[path], weight, bias, dtype=model.dtype)
+    return Fused(fit, found)
+
+
+def measure(model: Transformer, loras: Loras, fit: Fit) -> dict[str, Retained]:
+    """What quantised layers would keep of the updates that ``fit`` has placed, by path.
+
+    Layers whose weight no update changes are left out. One layer's weight at a time is in memory.
+    """
+    updates, found = _updates(loras, fit), {}
+    for path, layer in linears(model).items():
+        if path in updates and isinstance(layer, nn.QuantizedLinear):
+            weight, _ = _changes(path, layer, loras, updates)
+            if (kept := retained(layer, weight)) is not None:
+                found[path] = kept
+    return found
+
+
+def _changes(
+    path: str, layer: Linear, loras: Loras, updates: dict[str, dict[int, Update]]
+) -> tuple[mx.array, mx.array | None]:
+    """The changes of a layer; its updates are taken out, so that they are freed when done."""
+    own = updates.pop(path)
+    return changes(layer, {n: (u, loras[n][1].at(path)) for n, u in own.items()})
 
 
 def add_trainable(
-    model: nn.Module, *, rank: int, alpha: float, target_modules: Iterable[str]
+    model: nn.Module,
+    *,
+    rank: int,
+    alpha: float,
+    target_modules: Iterable[str],
+    quantization_aware: bool = False,
 ) -> list[str]:
     """Freeze the model, put a new float32 adapter on what the targets name, return the paths.
 
-    A target is the end of a module path, such as "to_q" or "audio_ff.net.2". Raises UserError for
-    one that names no layer: it would otherwise leave that layer untrained without a word.
+    A target is the end of a module path, such as "to_q" or "audio_ff.net.2". With
+    ``quantization_aware`` those on quantised layers see what fusing makes of them (aware.py); in a
+    float layer that is themselves. Raises UserError for a target that names no layer: it would
+    otherwise leave that layer untrained without a word; and where no layer is quantised.
     """
     layers = linears(model)
     hits = {
@@ -157,9 +207,15 @@ def add_trainable(
             f"Names in this model: {', '.join(sorted({_last_name(path) for path in layers}))}"
         )
     paths = sorted({path for found in hits.values() for path in found})
+    aware = {p for p in paths if quantization_aware and isinstance(layers[p], nn.QuantizedLinear)}
+    if quantization_aware and not aware:
+        raise UserError(
+            f"lora.quantization_aware: {paths[0]} is not quantised, nor is another layer of "
+            "lora.target_modules.\nSet acceleration.quantization, as affine-4bit, or leave it out"
+        )
     model.freeze()
-    wrapped = [(path, _trainable(layers[path], rank=rank, alpha=alpha)) for path in paths]
-    model.update_modules(tree_unflatten(wrapped))
+    new = [(p, _trainable(layers[p], rank=rank, alpha=alpha, aware=p in aware)) for p in paths]
+    model.update_modules(tree_unflatten(new))
     return paths
 
 
@@ -213,12 +269,13 @@ def lora_tensors(
     return tensors
 
 
-def _trainable(base: Linear, *, rank: int, alpha: float) -> LoRALinear:
+def _trainable(base: Linear, *, rank: int, alpha: float, aware: bool) -> LoRALinear:
     """PEFT's start: lora_A Kaiming uniform with a = sqrt(5), lora_B zero, so nothing changes."""
     out_dims, in_dims = weight_shape(base)
     bound = 1 / math.sqrt(in_dims)
     lora_A = mx.random.uniform(-bound, bound, (rank, in_dims))
-    layer = LoRALinear(base, {0: Adapter(lora_A, mx.zeros((out_dims, rank)), alpha / rank)})
+    adapter = Adapter(lora_A, mx.zeros((out_dims, rank)), alpha / rank)
+    layer = (AwareLoRALinear if aware else LoRALinear)(base, {0: adapter})
     layer.unfreeze(recurse=False, keys=["lora_A", "lora_B"])
     return layer
 

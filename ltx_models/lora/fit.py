@@ -8,6 +8,8 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ltx_models.config import summarise
+from ltx_models.errors import printable
+from ltx_models.lora.about import made_for
 from ltx_models.lora.entries import Entry
 from ltx_models.lora.files import LoRAError, LoRAFile, is_audio
 from ltx_models.lora.linear import linears, weight_shape
@@ -156,15 +158,24 @@ def _check_shapes(file: LoRAFile, matched: Match) -> None:
         raise LoRAError(f"{file.path} was made for a model of other sizes:\n{listed}")
 
 
-def _unmatched_error(file: LoRAFile, matched: Match, known: Collection[str]) -> LoRAError:
+def nearest(matched: Match, known: Collection[str]) -> str:
+    """The names of a file that fit nowhere, some of them, with the nearest that there are."""
     listed = []
     for name in matched.unmatched[:SHOWN]:
         near = get_close_matches(name, known, n=2)
         listed.append(f"{name} (nearest: {', '.join(near)})" if near else name)
-    listed = summarise(listed, shown=SHOWN, unnamed=len(matched.unmatched) - len(listed))
+    return summarise(listed, shown=SHOWN, unnamed=len(matched.unmatched) - len(listed))
+
+
+def _unmatched_error(file: LoRAFile, matched: Match, known: Collection[str]) -> LoRAError:
+    made = made_for(file.metadata)
+    words = "" if made is None else printable(made.words, longest=60)
+    hint = f", and its metadata says {words}" if words else ""
+    if matched.found:  # else nothing would be left
+        hint = "; --lora-allow-unmatched goes on without them"
     return LoRAError(
         f"{file.path}: {len(matched.unmatched)} of its {len(file.entries)} layers are not in this "
-        f"model; --lora-allow-unmatched goes on without them:\n{listed}"
+        f"model{hint}:\n{nearest(matched, known)}"
     )
 
 

@@ -7,12 +7,14 @@ the list tells.
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import NamedTuple
 
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
-from ltx_models.checkpoint import CONNECTORS, PROJECTION, TRANSFORMER
+from ltx_models.converted.layout import CONNECTORS, PROJECTION, TRANSFORMER
+from ltx_models.released import LTX_2, LTX_2_3
 from ltx_models.text_encoder.connector import Connector
 from ltx_models.transformer.config import TransformerConfig
 from ltx_models.transformer.model import Transformer
@@ -82,6 +84,16 @@ def model_names(config: TransformerConfig) -> Names:
     return list_names([*places(Transformer(config)), *_text_paths(config)])
 
 
+@cache
+def released_names() -> Names:
+    """Names for all that the released models can have changed, LTX-2 and LTX-2.3."""
+    configs = [
+        TransformerConfig.read(released["transformer"], at="config.transformer")
+        for released in (LTX_2, LTX_2_3)
+    ]
+    return list_names(path for config in configs for path in model_names(config).paths)
+
+
 def places(module: nn.Module) -> set[str]:
     """Paths of what has weights: linear layers, norms, and tables by their own names."""
     return {
@@ -105,9 +117,13 @@ def _text_paths(config: TransformerConfig) -> list[str]:
     return [*found, *(f"{projection}{stream}aggregate_embed" for stream in streams)]
 
 
+def diffusers_name(path: str) -> str:
+    """A layer as diffusers names it, without the "transformer." in front of most."""
+    return ".".join(DIFFUSERS.get(part, part) for part in path.split("."))
+
+
 def _spellings(path: str) -> set[str]:
-    diffusers = ".".join(DIFFUSERS.get(part, part) for part in path.split("."))
-    found = {path, diffusers}
+    found = {path, diffusers_name(path)}
     if in_text_path(path):
         found.add(f"connectors.{path}")
     for name in tuple(found):

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 import mlx.core as mx
 import mlx.nn as nn
 
+from ltx_models.lora.aware import requantised
 from ltx_models.lora.fit import own_weight
 from ltx_models.lora.linear import (
     Dense,
@@ -16,7 +17,13 @@ from ltx_models.lora.linear import (
     LoRALinear,
     Shift,
 )
-from ltx_models.lora.updates import Update, float_weight, resolved, weight_change
+from ltx_models.lora.updates import (
+    Update,
+    float_weight,
+    resolved,
+    stored_weight,
+    weight_change,
+)
 
 
 class Strengths(Protocol):
@@ -55,20 +62,38 @@ def _extras(update: Update) -> list[Extra]:
     return found
 
 
-def fused(layer: Linear, updates: Mapping[int, tuple[Update, float]]) -> None:
-    """Add updates, each with its strength, to a float layer's weight and bias; evaluated."""
-    weight = own = float_weight(layer)
-    bias = layer.bias.astype(mx.float32) if "bias" in layer else None
+def changes(
+    layer: Linear, updates: Mapping[int, tuple[Update, float]]
+) -> tuple[mx.array, mx.array | None]:
+    """What updates, each with its strength, add to a layer's weight and bias; float32, lazily."""
+    own = float_weight(layer)
+    weight, bias = mx.zeros(own.shape), None
     for given, strength in updates.values():
         update = resolved(given, layer)
         weight = weight + strength * weight_change(update, own)
         if update.bias is not None:
             shift = strength * update.bias.astype(mx.float32)
             bias = shift if bias is None else bias + shift
-    dtype = layer.weight.dtype
-    layer.weight = weight.astype(dtype)
+    return weight, bias
+
+
+def fused(
+    layer: Linear, weight: mx.array | None, bias: mx.array | None, *, dtype: mx.Dtype
+) -> None:
+    """Add float32 changes to a layer's weight and bias, as the layer stores them; evaluated.
+
+    A bias where there was none is of ``dtype``.
+    """
+    if weight is not None:
+        changed = stored_weight(layer) + weight
+        if isinstance(layer, nn.QuantizedLinear):
+            layer.weight, layer.scales, layer.biases = requantised(layer, changed)
+        else:
+            layer.weight = changed.astype(layer.weight.dtype)
     if bias is not None:
-        layer.bias = bias.astype(dtype)
+        own = layer.bias if "bias" in layer else None
+        changed = bias if own is None else own.astype(mx.float32) + bias
+        layer.bias = changed.astype(dtype if own is None else own.dtype)
     mx.eval(layer.parameters())
 
 

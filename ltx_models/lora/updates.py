@@ -14,6 +14,7 @@ from typing import NamedTuple
 import mlx.core as mx
 import mlx.nn as nn
 
+from ltx_models.compensate.linear import compensation
 from ltx_models.lora.entries import Entry
 from ltx_models.lora.linear import Adapter, Factors, Linear
 
@@ -91,17 +92,33 @@ _MAKE = {"LoRA": _lora, "LoHa": _loha, "LoKr": _lokr, "full": _full}
 
 
 def float_weight(layer: Linear) -> mx.array:
-    """A layer's weight (out, in) in float32, dequantised where it is quantised."""
+    """What a layer multiplies by (out, in), in float32: as stored, with what makes up for that."""
+    added = compensation(layer)
+    return stored_weight(layer) if added is None else stored_weight(layer) + added
+
+
+def stored_weight(layer: Linear) -> mx.array:
+    """A layer's own weight (out, in) in float32, dequantised where it is quantised."""
     if not isinstance(layer, nn.QuantizedLinear):
         return layer.weight.astype(mx.float32)
-    return mx.dequantize(
-        layer.weight,
-        layer.scales,
-        layer.get("biases"),
+    return dequantised(layer, layer.weight, layer.scales, layer.get("biases"))
+
+
+def dequantised(
+    layer: nn.QuantizedLinear, weight: mx.array, scales: mx.array, biases: mx.array | None
+) -> mx.array:
+    """The weight (out, in) that arrays stored as this layer's mean, in float32."""
+    if biases is not None:  # or the products would be rounded to the type of the scales
+        scales, biases = scales.astype(mx.float32), biases.astype(mx.float32)
+    found = mx.dequantize(
+        weight,
+        scales,
+        biases,
         group_size=layer.group_size,
         bits=layer.bits,
         mode=layer.mode,
-    ).astype(mx.float32)
+    )
+    return found.astype(mx.float32)
 
 
 def resolved(update: Update, layer: Linear) -> Update:

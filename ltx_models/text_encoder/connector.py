@@ -9,7 +9,8 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from ltx_models.checkpoint import CONNECTORS, TRANSFORMER, Checkpoint
+from ltx_models.checkpoint import Checkpoint
+from ltx_models.converted.layout import CONNECTORS, TRANSFORMER
 from ltx_models.transformer.attention import Attention, FeedForward
 from ltx_models.transformer.config import ConnectorSize, TransformerConfig
 from ltx_models.transformer.rope import Rope, rope_table

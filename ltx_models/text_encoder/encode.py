@@ -13,7 +13,8 @@ from typing import NamedTuple
 import mlx.core as mx
 import mlx.nn as nn
 
-from ltx_models.checkpoint import CONNECTORS, PROJECTION, TRANSFORMER, Checkpoint
+from ltx_models.checkpoint import Checkpoint
+from ltx_models.converted.layout import CONNECTORS, PROJECTION, TRANSFORMER
 from ltx_models.errors import UserError
 from ltx_models.text_encoder.connector import MAX_LENGTH, Connectors, load_connectors
 from ltx_models.text_encoder.features import FeatureExtractor, TextFeatures, load_feature_extractor

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import mlx.core as mx
 import mlx.nn as nn
 
-from ltx_models.checkpoint import PROJECTION, Checkpoint
+from ltx_models.checkpoint import Checkpoint
+from ltx_models.converted.layout import PROJECTION
 from ltx_models.text_encoder.gemma_config import WOULD_FIT, GemmaConfig
 from ltx_models.transformer.config import TransformerConfig
 from ltx_models.weights import WeightsError
@@ -89,13 +90,24 @@ def load_feature_extractor(
 
     Raises WeightsError if the checkpoint's projection was made for another Gemma.
     """
+    _check_width(checkpoint, gemma)
+    return _filled(checkpoint, gemma.num_features, dtype)
+
+
+def load_own_feature_extractor(checkpoint: Checkpoint, *, dtype: mx.Dtype) -> FeatureExtractor:
+    """``load_feature_extractor`` for whatever Gemma the checkpoint's projection was made for."""
+    found = [checkpoint.file.infos[PROJECTION + n].shape for n in checkpoint.file.keys(PROJECTION)]
+    widths = [shape[1] for shape in found if len(shape) == 2]
+    return _filled(checkpoint, max(widths, default=1), dtype)
+
+
+def _filled(checkpoint: Checkpoint, num_features: int, dtype: mx.Dtype) -> FeatureExtractor:
     config = checkpoint.section("transformer", TransformerConfig)
     dim, audio_dim = config.connector.dim, config.audio_connector.dim
-    _check_width(checkpoint, gemma)
     extractor = (
-        FeatureExtractorV1(gemma.num_features, dim=dim)
+        FeatureExtractorV1(num_features, dim=dim)
         if config.feature_version == "V1"
-        else FeatureExtractorV2(gemma.num_features, dim=dim, audio_dim=audio_dim)
+        else FeatureExtractorV2(num_features, dim=dim, audio_dim=audio_dim)
     )
     return checkpoint.fill(extractor, {"": PROJECTION}, dtype=dtype)
 

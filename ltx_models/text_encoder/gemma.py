@@ -16,6 +16,15 @@ Gemma = Any  # mlx_lm.models.gemma3_text.Gemma3Model; importing mlx-lm takes a s
 def load_gemma(folder: Path, config: GemmaConfig, *, dtype: mx.Dtype) -> Gemma:
     """The text model without its head, its weights unread until they are first used.
 
+    Raises WeightsError as ``load_whole_gemma``.
+    """
+    model = load_whole_gemma(folder, config, dtype=dtype)
+    return model.language_model.model if hasattr(model, "language_model") else model.model
+
+
+def load_whole_gemma(folder: Path, config: GemmaConfig, *, dtype: mx.Dtype) -> Gemma:
+    """The text model with its head, from tokens to logits, its weights unread as yet.
+
     ``config`` is the folder's own. Weights may be MLX-quantised; ``dtype`` is that of all others
     and of the computation. Raises WeightsError unless every weight is there in its shape.
     """
@@ -36,10 +45,9 @@ def load_gemma(folder: Path, config: GemmaConfig, *, dtype: mx.Dtype) -> Gemma:
             f"{folder}: its weights do not fit its config.json:\n"
             f"{fault.strip()} {', '.join(names[:2])}{more}".rstrip()
         ) from None
-    model, found = loaded
-    gemma = model.model if found["model_type"] == "gemma3_text" else model.language_model.model
-    gemma.set_dtype(dtype)
-    return gemma
+    model, _ = loaded
+    model.set_dtype(dtype)
+    return model
 
 
 def check_gemma_files(folder: Path) -> None:
@@ -75,6 +83,8 @@ def hidden_states(gemma: Gemma, ids: Sequence[int]) -> mx.array:
     near = _sliding_mask(len(ids), gemma.window_size)
     for layer in gemma.layers:
         x = layer(x, near if layer.self_attn.is_sliding else "causal")
+        if mx.metal.is_available():  # macOS stops work that keeps the GPU from the display
+            mx.eval(x)
         states.append(x)
     states[-1] = gemma.norm(x)
     return mx.concatenate(states)

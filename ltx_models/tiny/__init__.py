@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import mlx.nn as nn
 from ltx_models.audio_vae import AudioDecoder, AudioEncoder, AudioVAEConfig
 from ltx_models.audio_vae.bandwidth import ExtendedVocoder
 from ltx_models.audio_vae.config import ExtendedVocoderConfig
-from ltx_models.checkpoint import CONNECTORS, PROJECTION, TRANSFORMER
+from ltx_models.converted.layout import CONNECTORS, PROJECTION, TRANSFORMER
 from ltx_models.errors import UserError, reason
 from ltx_models.text_encoder.connector import Connector
 from ltx_models.text_encoder.features import FeatureExtractorV2
@@ -48,15 +49,15 @@ def tiny_folder() -> Path:
 
     Raises UserError where the cache cannot be written.
     """
-    cache = Path(os.environ.get(CACHE_VARIABLE) or CACHE).expanduser()
-    folder = cache / f"tiny-{_recipe_hash()}"
+    place = Path(os.environ.get(CACHE_VARIABLE) or CACHE).expanduser()
+    folder = place / f"tiny-{_recipe_hash()}"
     try:
         if not _is_whole(folder):
             _make(folder)
     except (OSError, WeightsError) as error:
         why = reason(error) if isinstance(error, OSError) else error
         raise UserError(
-            f"the stand-in cannot be written to {cache}: {why}\n"
+            f"the stand-in cannot be written to {place}: {why}\n"
             f"Make room there, or name another folder in the variable {CACHE_VARIABLE}."
         ) from None
     return folder
@@ -93,6 +94,7 @@ def write_tiny(folder: Path) -> None:
     write_gemma(folder / GEMMA_FOLDER)
 
 
+@cache
 def _recipe_hash() -> str:
     """Of everything that decides the stand-in: this package, its configuration, all shapes."""
     recipe = hashlib.sha256(json.dumps([CHECKPOINT, UPSCALERS, GEMMA]).encode())

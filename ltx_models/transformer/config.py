@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from ltx_models.config import ConfigError, Section, summarise
+from ltx_models.config import ConfigError, LayerCount, Section, summarise
 from ltx_models.transformer.rope import Precision
 
 HeadDim = Annotated[int, Field(gt=0, multiple_of=2)]  # the rotary embedding turns pairs
@@ -74,7 +74,7 @@ class TransformerConfig(Section):
         "use_embeddings_connector",
     )
 
-    num_layers: PositiveInt = 48
+    num_layers: LayerCount = 48
     norm_eps: PositiveFloat = 1e-6
     num_attention_heads: PositiveInt = 32
     attention_head_dim: HeadDim = 128
@@ -104,10 +104,10 @@ class TransformerConfig(Section):
 
     connector_num_attention_heads: PositiveInt = 30
     connector_attention_head_dim: HeadDim = 128
-    connector_num_layers: PositiveInt = 2
+    connector_num_layers: LayerCount = 2
     audio_connector_num_attention_heads: PositiveInt | None = None
     audio_connector_attention_head_dim: HeadDim | None = None
-    audio_connector_num_layers: PositiveInt | None = None
+    audio_connector_num_layers: LayerCount | None = None
     connector_positional_embedding_max_pos: MaxPos1 = (1.0,)
     connector_apply_gated_attention: bool = False
 

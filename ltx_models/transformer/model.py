@@ -5,12 +5,12 @@ tables) is made once by ``prepare``. Letters: B batch, T tokens, S context token
 """
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Literal, NamedTuple
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
-from mlx.nn.utils import checkpoint
 
 from ltx_models.activations import gelu
 from ltx_models.transformer.attention import Keep
@@ -24,6 +24,7 @@ from ltx_models.transformer.block import (
 )
 from ltx_models.transformer.config import TransformerConfig
 from ltx_models.transformer.rope import Rope, rope_table
+from ltx_models.transformer.sweep import Sweep, recomputed, straight
 from ltx_models.transformer.timestep import (
     AdaLayerNormSingle,
     Modulation,
@@ -71,7 +72,11 @@ class _TokenRows(NamedTuple):
 
 
 class Transformer(nn.Module):
-    """Velocity (noise - x_0) of both streams; module names are the checkpoint's."""
+    """Velocity (noise - x_0) of both streams; module names are the checkpoint's.
+
+    ``sweep`` is the way through the blocks. ``forget`` is told the path of a linear layer whose
+    weights were read for a moment and can go, where they are not in memory for good.
+    """
 
     def __init__(self, config: TransformerConfig, *, streams: Streams = BOTH):
         super().__init__()
@@ -92,7 +97,8 @@ class Transformer(nn.Module):
         self.transformer_blocks = [
             TransformerBlock(config, streams=streams) for _ in range(config.num_layers)
         ]
-        self._recompute = False
+        self.sweep: Sweep = straight
+        self.forget: Callable[[str], None] = _keep
 
     def _add_stream(self, at: str, dim: int, in_channels: int, out_channels: int) -> None:
         config = self.config
@@ -117,7 +123,7 @@ class Transformer(nn.Module):
 
     def recompute(self, on: bool = True) -> None:
         """For gradients keep each block's input alone, and compute the block a second time."""
-        self._recompute = on
+        self.sweep = recomputed if on else straight
 
     def prepare(
         self,
@@ -187,9 +193,8 @@ class Transformer(nn.Module):
             self._enter("video", video_rows, video, audio),
             self._enter("audio", audio_rows, audio, video),
         )
-        for index, block in enumerate(self.transformer_blocks):
-            run = _recomputed(block) if self._recompute else block
-            streams = run(*streams, _switches(perturbations, index, enabled))
+        switches = partial(_switches, perturbations, enabled)
+        streams = self.sweep(self.transformer_blocks, streams, switches)
         return (
             self._leave("", streams[0], video_rows),
             self._leave("audio_", streams[1], audio_rows),
@@ -299,28 +304,8 @@ def rope_tables(config: TransformerConfig, stream: str, positions: np.ndarray) -
     return own, cross
 
 
-def _recomputed(block: TransformerBlock) -> Callable[..., tuple[Stream | None, Stream | None]]:
-    """The block with none of its intermediate results kept for the gradient.
-
-    The hidden states alone pass through: whatever else a checkpointed function returned would have
-    a gradient computed for it in every block before.
-    """
-
-    def hidden(video: Stream | None, audio: Stream | None, switches: Switches):
-        return [None if stream is None else stream.x for stream in block(video, audio, switches)]
-
-    checkpointed = checkpoint(block, hidden)
-
-    def run(
-        video: Stream | None, audio: Stream | None, switches: Switches
-    ) -> tuple[Stream | None, Stream | None]:
-        video_x, audio_x = checkpointed(video, audio, switches)
-        return (
-            None if video is None else video._replace(x=video_x),
-            None if audio is None else audio._replace(x=audio_x),
-        )
-
-    return run
+def _keep(_path: str) -> None:
+    """Forget nothing: the weights are in memory for good."""
 
 
 def _keep_to_bias(mask: mx.array, dtype: mx.Dtype) -> mx.array:
@@ -338,7 +323,7 @@ def _weight_to_bias(weights: mx.array, dtype: mx.Dtype) -> mx.array:
 
 
 def _switches(
-    perturbations: Sequence[Sequence[Perturbation]], index: int, enabled: Collection[str]
+    perturbations: Sequence[Sequence[Perturbation]], enabled: Collection[str], index: int
 ) -> Switches:
     """What block ``index`` computes for a batch with these perturbations."""
 

@@ -2,7 +2,8 @@
 
 import mlx.core as mx
 
-from ltx_models.checkpoint import STATISTICS, Checkpoint
+from ltx_models.checkpoint import Checkpoint
+from ltx_models.converted.layout import STATISTICS
 from ltx_models.statistics import PerChannelStatistics
 from ltx_models.video_vae.config import VideoVAEConfig
 from ltx_models.video_vae.decoder import VideoDecoder

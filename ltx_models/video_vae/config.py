@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, InstanceOf, PositiveInt, model_validator
 
-from ltx_models.config import Section
+from ltx_models.config import LARGEST, MOST_LAYERS, Section
 from ltx_models.transformer.patchify import VideoScale
 
 Padding = Literal["zeros", "reflect"]
@@ -49,7 +49,10 @@ class Block:
 def _read_blocks(data: Any, known: _Known) -> list[Block]:
     if not isinstance(data, list):
         raise ValueError("a list of [name, parameters] is wanted")
-    return [_read_block(entry, known, f"block {i}") for i, entry in enumerate(data)]
+    blocks = [_read_block(entry, known, f"block {i}") for i, entry in enumerate(data)]
+    if (count := sum(block.num_layers for block in blocks)) > MOST_LAYERS:
+        raise ValueError(f"{count} layers in all; at most {MOST_LAYERS} are built")
+    return blocks
 
 
 def _read_block(entry: Any, known: _Known, at: str) -> Block:
@@ -147,6 +150,19 @@ class VideoVAEConfig(Section):
             time=prod(block.stride[0] for block in blocks),
             space=prod(block.stride[1] for block in blocks) * self.patch_size,
         )
+
+    @model_validator(mode="after")
+    def _check_widths(self) -> Self:
+        folded = self.patch_size**2
+        widths = [
+            self.latent_channels * prod(block.multiplier for block in self.encoder_blocks),
+            self.decoder_base_channels * prod(block.multiplier for block in self.decoder_blocks),
+            self.in_channels * folded,
+            self.out_channels * folded,
+        ]
+        if max(widths) > LARGEST:
+            raise ValueError(f"its widest layer has {max(widths)} channels; {LARGEST} at most")
+        return self
 
     @model_validator(mode="after")
     def _check_scales(self) -> Self:

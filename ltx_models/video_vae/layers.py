@@ -15,7 +15,7 @@ from ltx_models.errors import UserError
 from ltx_models.video_vae.config import Padding
 
 Stride = tuple[int, int, int]  # (frames, height, width)
-Convolution = Callable[..., nn.Module]  # CausalConv3d with its padding given
+Convolution = Callable[..., "CausalConv3d"]  # with its padding given
 
 NORM_EPS = 1e-8
 SHORTCUT_NORM_EPS = 1e-6
@@ -81,7 +81,9 @@ def conv_by_frames(conv: nn.Conv3d, x: mx.array) -> mx.array:
     On a CPU conv3d unfolds the whole clip, which takes 27 times its memory; this takes less, and
     less time the longer the clip is (docs/experiments.md).
     """
-    taps = [mx.contiguous(tap) for tap in conv.weight.moveaxis(1, 0)]
+    out_channels, num_taps = conv.weight.shape[:2]
+    # A copy in which each tap lies in one piece.
+    taps = mx.unflatten(conv.weight.moveaxis(1, 0).flatten(0, 1), 0, (num_taps, out_channels))
 
     def frame(start: int) -> mx.array:
         first, *rest = (
@@ -90,7 +92,7 @@ def conv_by_frames(conv: nn.Conv3d, x: mx.array) -> mx.array:
         )
         return sum(rest, first)
 
-    starts = range(0, x.shape[1] - len(taps) + 1, conv.stride[0])
+    starts = range(0, x.shape[1] - num_taps + 1, conv.stride[0])
     return mx.stack([frame(start) for start in starts], axis=1) + conv.bias
 
 
@@ -119,6 +121,10 @@ class CausalConv3d(nn.Module):
         """(B, F, H, W, in_channels) to (B, F, H, W, out_channels)."""
         first, last = x[:, :1], x[:, -1:]
         x = mx.concatenate([first, first, x] if self.causal else [first, x, last], axis=1)
+        return self.convolve(x)
+
+    def convolve(self, x: mx.array) -> mx.array:
+        """(B, F + 2, H, W, in_channels), padded in time, to (B, F, H, W, out_channels)."""
         return convolve(self.conv, mirror(x) if self.mirrored else x)
 
 
@@ -204,8 +210,13 @@ class Upsample(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         """(B, F, H, W, channels) to (B, F', H*h, W*w, out_channels); F' is 2F - 1 or F."""
-        y = depth_to_space(self.conv(x), self.stride)
+        y = self.unfold(self.conv(x), x)
+        return y[:, 1:] if self.stride[0] == 2 else y
+
+    def unfold(self, y: mx.array, x: mx.array) -> mx.array:
+        """What the convolution made of x, unfolded; the first of two frames is not dropped yet."""
+        y = depth_to_space(y, self.stride)
         if self.residual:
             skip = depth_to_space(x, self.stride)
             y = (mx.unflatten(y, -1, (-1, skip.shape[-1])) + skip[..., None, :]).flatten(-2)
-        return y[:, 1:] if self.stride[0] == 2 else y
+        return y

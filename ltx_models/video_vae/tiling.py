@@ -1,6 +1,8 @@
 """Encoding and decoding in overlapping tiles, and as a stream of frames (spec/model.md 4.4).
 
 The memory that it takes is that of a tile, and of one group of frames, not that of the clip.
+Groups of frames are blended here as the reference does it; clips are made by
+``frames.decode_frames``, which goes through the frames instead.
 """
 
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from ltx_models.errors import UserError
 from ltx_models.transformer.patchify import VideoScale
 from ltx_models.video_vae.decoder import VideoDecoder
 from ltx_models.video_vae.encoder import VideoEncoder
+from ltx_models.video_vae.reach import Reach, receptive_field
 
 MIN_ENCODE_OVERLAPS = {"frames": 16, "height": 64, "width": 64}
 
@@ -101,13 +104,19 @@ def to_frames(tile: Tile, scale: int) -> Tile:
     return Tile(start * scale, 1 + (stop - 1) * scale, left, right * scale)
 
 
-def blend_weights(tiles: list[Tile], *, from_zero: bool = False) -> list[np.ndarray]:
+def blend_weights(
+    tiles: list[Tile], *, from_zero: bool = False, strange: tuple[int, int] = (0, 0)
+) -> list[np.ndarray]:
     """The weight of every place of every tile; those of one place sum to 1.
 
     Each tile is a trapezoid. ``from_zero``: its left ramp starts at 0 instead of at the first step.
+    ``strange`` places at its first and at its last end, where it meets others, have no weight.
     """
     total = np.zeros(tiles[-1].stop)
     masks = [_trapezoid(tile, from_zero=from_zero) for tile in tiles]
+    for tile, mask in zip(tiles, masks, strict=True):
+        mask[: strange[0] if tile.left else 0] = 0
+        mask[len(mask) - (strange[1] if tile.right else 0) :] = 0
     for tile, mask in zip(tiles, masks, strict=True):
         total[tile.span] += mask
     return [
@@ -144,7 +153,7 @@ def tiled_encode(
     B, _, F, H, W = video.shape
     time, space = encoder.config.scale
     shape = ((F - 1) // time + 1, H // space, W // space)
-    frames, rows, columns = _split_axes(tiling, shape, encoder.config.scale)
+    frames, rows, columns = split_axes(tiling, shape, encoder.config.scale)
     latents = mx.zeros((B, encoder.config.latent_channels, *shape))
     for (f, f_weights), (h, h_weights), (w, w_weights) in product(
         _weighted(frames, from_zero=True), _weighted(rows), _weighted(columns)
@@ -161,17 +170,20 @@ def tiled_decode(
 ) -> Iterator[mx.array]:
     """As ``decoder(latents)``, tile by tile: yields (B, 3, f, H, W), which follow on in time.
 
-    Each is evaluated before it is yielded. Raises UserError for tiles of parts of latents.
+    Each is evaluated before it is yielded. Tiles that overlap by as much as the decoder looks at
+    give what it gives itself; those that overlap by less are blended as in the reference. Raises
+    UserError for tiles of parts of latents.
     """
     shape = (latents.shape[2], latents.shape[3], latents.shape[4])
-    groups, rows, columns = _split_axes(tiling, shape, decoder.config.scale)
+    groups, rows, columns = split_axes(tiling, shape, decoder.config.scale)
+    strange = _strange_frames(decoder, tiling)
     spans = [to_frames(group, decoder.config.scale.time) for group in groups]
     stops = [*(span.start for span in spans[1:]), spans[-1].stop]
     pending = None  # what the groups before say of frames that the next group has a share in
     for group, (span, weights), stop in zip(
-        groups, _weighted(spans, from_zero=True), stops, strict=True
+        groups, _weighted(spans, from_zero=True, strange=strange), stops, strict=True
     ):
-        video = _decode_group(decoder, latents[:, :, group.span], rows, columns)
+        video = _decode_group(decoder, latents[:, :, group.span], tiling, rows, columns)
         video = video * mx.array(weights)[:, None, None]
         if pending is not None:
             video[:, :, : pending.shape[2]] += pending
@@ -203,7 +215,43 @@ def stream_frames(
         del frames
 
 
-def _split_axes(
+def spatial_tiles(
+    decoder: VideoDecoder, tiling: Tiling, rows: list[Tile], columns: list[Tile]
+) -> Iterator[tuple[Tile, Tile, mx.array]]:
+    """Each tile's rows and columns of latents, and the weights (h, w) of its pixels."""
+    space = decoder.config.scale.space
+    field = receptive_field(decoder.config)
+    tall, wide = (
+        blend_weights(
+            [to_pixels(tile, space) for tile in tiles],
+            strange=_strange(field.space if field else None, size.overlap // space, space),
+        )
+        for tiles, size in ((rows, tiling.height), (columns, tiling.width))
+    )
+    for row, h in zip(rows, tall, strict=True):
+        for column, w in zip(columns, wide, strict=True):
+            yield row, column, _volume(h, w)
+
+
+def _strange(reach: Reach | None, overlap: int, unit: int) -> tuple[int, int]:
+    """How many places at both ends of a tile are not as they would be in the clip.
+
+    None is counted where tiles do not overlap by so much that others have all those places.
+    """
+    if reach is None or sum(reach) > overlap:
+        return 0, 0
+    return reach.before * unit, reach.after * unit
+
+
+def _strange_frames(decoder: VideoDecoder, tiling: Tiling) -> tuple[int, int]:
+    field, unit = receptive_field(decoder.config), decoder.config.scale.time
+    # A tile begins a latent earlier than it would for its overlap, with one frame of it.
+    overlap = tiling.frames.overlap // unit + 1
+    before, after = _strange(field.time if field else None, overlap, unit)
+    return (before - unit + 1 if before else 0), after
+
+
+def split_axes(
     tiling: Tiling, shape: tuple[int, int, int], scale: VideoScale
 ) -> tuple[list[Tile], list[Tile], list[Tile]]:
     """Tiles of latents along frames, height and width."""
@@ -232,7 +280,11 @@ def _split_axis(name: str, tile: TileSize, length: int, unit: int) -> list[Tile]
 
 
 def _decode_group(
-    decoder: VideoDecoder, latents: mx.array, rows: list[Tile], columns: list[Tile]
+    decoder: VideoDecoder,
+    latents: mx.array,
+    tiling: Tiling,
+    rows: list[Tile],
+    columns: list[Tile],
 ) -> mx.array:
     """All spatial tiles of some frames' latents, blended: (B, 3, f, H, W)."""
     if len(rows) == len(columns) == 1:
@@ -241,19 +293,19 @@ def _decode_group(
     time, space = decoder.config.scale
     num_frames = (F - 1) * time + 1
     video = mx.zeros((B, decoder.config.out_channels, num_frames, H * space, W * space))
-    tall = _weighted([to_pixels(tile, space) for tile in rows])
-    wide = _weighted([to_pixels(tile, space) for tile in columns])
-    for (row, (h, h_weights)), (column, (w, w_weights)) in product(
-        zip(rows, tall, strict=True), zip(columns, wide, strict=True)
-    ):
+    for row, column, weights in spatial_tiles(decoder, tiling, rows, columns):
         part = decoder(latents[..., row.span, column.span])
-        video[..., h.span, w.span] += part * _volume(h_weights, w_weights)
+        h, w = to_pixels(row, space), to_pixels(column, space)
+        video[..., h.span, w.span] += part * weights
         mx.eval(video)
     return video
 
 
-def _weighted(tiles: list[Tile], *, from_zero: bool = False) -> list[tuple[Tile, np.ndarray]]:
-    return list(zip(tiles, blend_weights(tiles, from_zero=from_zero), strict=True))
+def _weighted(
+    tiles: list[Tile], *, from_zero: bool = False, strange: tuple[int, int] = (0, 0)
+) -> list[tuple[Tile, np.ndarray]]:
+    weights = blend_weights(tiles, from_zero=from_zero, strange=strange)
+    return list(zip(tiles, weights, strict=True))
 
 
 def _volume(*weights: np.ndarray) -> mx.array:

@@ -9,13 +9,27 @@ from pydantic import Field, model_validator
 from ltx_train import schedule, timesteps
 from ltx_train.config.section import Count, Positive, Section
 
-Quantization = Literal["affine-2bit", "affine-4bit", "affine-6bit", "affine-8bit", "mxfp8"]
+Quantization = Literal[
+    "affine-2bit",
+    "affine-3bit",
+    "affine-4bit",
+    "affine-5bit",
+    "affine-6bit",
+    "affine-8bit",
+    "mxfp4",
+    "mxfp8",
+    "nvfp4",
+]
 BITS: Mapping[str, int] = {
     "affine-2bit": 2,
+    "affine-3bit": 3,
     "affine-4bit": 4,
+    "affine-5bit": 5,
     "affine-6bit": 6,
     "affine-8bit": 8,
+    "mxfp4": 4,
     "mxfp8": 8,
+    "nvfp4": 4,
 }
 
 
@@ -89,7 +103,7 @@ class AccelerationConfig(Section):
     @property
     def mode(self) -> str:
         """MLX's name for how weights are quantised."""
-        return "mxfp8" if self.quantization == "mxfp8" else "affine"
+        return (self.quantization or "affine").partition("-")[0]
 
 
 def _check_names(at: str, given: Mapping[str, float], known: Sequence[str], kind: str) -> None:

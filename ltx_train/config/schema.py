@@ -45,6 +45,15 @@ class LoRAConfig(Section):
     alpha: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 64
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     target_modules: Names = ("to_k", "to_q", "to_v", "to_out.0")
+    quantization_aware: bool = False  # compute as if fused into the quantised base, and learn so
+
+    @model_validator(mode="after")
+    def _check_dropout(self) -> Self:
+        if self.quantization_aware and self.dropout:
+            raise ValueError(
+                "dropout: does not go with quantization_aware: a weight that is fused has none"
+            )
+        return self
 
 
 class DataConfig(Section):

@@ -11,12 +11,18 @@ SMALL_RANK = 16
 
 
 def check_fit(
-    plan: Plan, config: TrainConfig, limit: int, *, plan_of: Callable[[TrainConfig], Plan]
+    plan: Plan,
+    config: TrainConfig,
+    limit: int,
+    *,
+    plan_of: Callable[[TrainConfig], Plan],
+    stored: bool = False,
 ) -> None:
     """Raise UserError where a plan takes more than ``limit`` bytes, with what would take less.
 
     That is the first change of a configuration that is enough alone, else as many as are needed.
-    ``plan_of`` makes a configuration's plan.
+    ``plan_of`` makes a configuration's plan; ``stored`` is whether the base is quantised as it is
+    stored, and cannot be quantised further.
     """
     if plan.total <= limit:
         return
@@ -26,7 +32,7 @@ def check_fit(
             f"{said}.\nName a quantised text encoder with model.text_encoder_path, or set "
             "validation.interval=null"
         )
-    changes = list(_changes(config))
+    changes = list(_changes(config, stored=stored))
     for words, changed in changes:
         if (found := plan_of(_with(config, changed))).total <= limit:
             raise UserError(f"{said}.\n{words} would take {found.total / GB:.2f} GB")
@@ -44,7 +50,7 @@ def check_fit(
     )
 
 
-def _changes(config: TrainConfig) -> Iterator[tuple[str, dict[str, Any]]]:
+def _changes(config: TrainConfig, *, stored: bool) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each as what to write, and as values by section; what costs the least comes first."""
     optimization, lora, bits = config.optimization, config.lora, config.acceleration.bits
     if not optimization.enable_gradient_checkpointing:
@@ -58,7 +64,7 @@ def _changes(config: TrainConfig) -> Iterator[tuple[str, dict[str, Any]]]:
             {"optimization": smaller},
         )
     for fewer in (8, 4):
-        if lora is not None and (bits is None or bits > fewer):
+        if lora is not None and not stored and (bits is None or bits > fewer):
             values = {"quantization": f"affine-{fewer}bit"}
             yield f"acceleration.quantization={values['quantization']}", {"acceleration": values}
     if lora is not None and lora.rank > SMALL_RANK:

@@ -1,27 +1,23 @@
 """Whether a run fits this machine's memory, before anything large is read."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NamedTuple, cast
+from collections.abc import Iterable
+from typing import NamedTuple, cast
 
 import mlx.core as mx
-import psutil
 from mlx.utils import tree_flatten
 
 from ltx_models.text_encoder.connector import MAX_LENGTH
 from ltx_models.transformer.model import Transformer
-from ltx_models.weights import TensorFile
 from ltx_train.config import TrainConfig
 from ltx_train.data.batches import streams
 from ltx_train.data.samples import Sample
 from ltx_train.memory.activations import Shapes, StreamShape, count_activations
+from ltx_train.memory.merges import count_merges
 
 GB = 1e9
 MASTER = 4  # bytes of a trained value, whatever the base is in
 # Of what is trained: the new weights and moments beside the old ones, and gradients on their way.
 OF_UPDATE, OF_GRADIENTS = 3.5, 0.4
-SHARE = 0.9  # of a machine without a GPU: the rest is for what else runs
 
 
 class Plan(NamedTuple):
@@ -78,7 +74,8 @@ def make_plan(
     values = max(
         count_activations(model, shapes, full=full).most(recompute=recompute) for shapes in batches
     )
-    backward = values * dtype.size + OF_GRADIENTS * trained * MASTER
+    merges = sum(count_merges(model, recompute=recompute))
+    backward = values * dtype.size + OF_GRADIENTS * trained * MASTER + merges
     update = (OF_UPDATE + averaged) * trained * MASTER
     accumulated = trained * MASTER if config.optimization.gradient_accumulation_steps > 1 else 0
     return Plan(
@@ -111,30 +108,6 @@ def stream_shapes(sample: Sample, config: TrainConfig) -> Shapes:
     return shapes
 
 
-def encoder_bytes(folder: Path, dtype: mx.Dtype) -> int:
-    """What a text encoder takes in memory; a file with integers in it stays as it is."""
-    total = 0
-    for path in sorted(folder.glob("model*.safetensors")):
-        infos = TensorFile(path).infos.values()
-        quantised = any(info.dtype.startswith(("U", "I")) for info in infos)
-        for info in infos:
-            values = 1
-            for size in info.shape:
-                values *= size
-            total += values * (4 if info.dtype == "U32" else dtype.size if not quantised else 2)
-    return total
-
-
-def machine_memory() -> int:
-    """Bytes that a run may take here: a GPU's share of the memory, or most of a machine's."""
-    info: dict[str, Any] = mx.device_info()
-    if "max_recommended_working_set_size" in info:  # Metal
-        return int(info["max_recommended_working_set_size"])
-    if mx.default_device() != mx.cpu and "memory_size" in info:
-        return int(info["memory_size"])
-    return int(SHARE * psutil.virtual_memory().total)
-
-
 def _num_bytes(model: Transformer, dtype: mx.Dtype) -> int:
     """In the base's type, but for what is packed into integers."""
     return sum(
@@ -145,19 +118,3 @@ def _num_bytes(model: Transformer, dtype: mx.Dtype) -> int:
 
 def _leaves(parameters: object) -> list[mx.array]:
     return [x for _, x in cast(list[tuple[str, mx.array]], tree_flatten(parameters))]
-
-
-@contextmanager
-def memory_limits(limit: int) -> Iterator[None]:
-    """Let MLX take so many bytes while the block runs, and keep them in memory.
-
-    Its own limit on Metal is half as much again as fits, where a Mac begins to swap.
-    """
-    before = mx.set_memory_limit(limit)
-    wired = mx.set_wired_limit(limit) if mx.metal.is_available() else None
-    try:
-        yield
-    finally:
-        mx.set_memory_limit(before)
-        if wired is not None:
-            mx.set_wired_limit(wired)

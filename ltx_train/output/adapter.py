@@ -6,6 +6,7 @@ is saved: it is what a run with one is for, and the state to resume from has the
 """
 
 import hashlib
+import json
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,8 +15,9 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from ltx_models.checkpoint import TRANSFORMER, Checkpoint, open_checkpoint
+from ltx_models.checkpoint import Checkpoint, open_checkpoint
 from ltx_models.config import summarise
+from ltx_models.converted.layout import TRANSFORMER
 from ltx_models.errors import UserError
 from ltx_models.files import unfinished
 from ltx_models.lora.adapters import lora_tensors
@@ -28,7 +30,7 @@ from ltx_train.config import TrainConfig
 from ltx_train.optimizer import Tensors
 from ltx_train.output.facts import Facts
 from ltx_train.output.layout import adapter_path, model_path, weight_files
-from ltx_train.output.metadata import file_metadata
+from ltx_train.output.metadata import file_metadata, quantization_metadata
 from ltx_train.step import TrainState
 
 PRECISIONS: Mapping[str, mx.Dtype] = {"bfloat16": mx.bfloat16, "float32": mx.float32}
@@ -52,7 +54,7 @@ def write_adapter(
     """
     dtype = PRECISIONS[config.checkpoints.precision]
     tensors = _cast(lora_tensors(model, values), dtype)
-    about = file_metadata(config, facts, step=step)
+    about = file_metadata(config, facts, step=step) | quantization_metadata(model)
     path = adapter_path(config.output, step)
     with unfinished(path) as part:
         save_tensors(part, tensors, about)
@@ -78,7 +80,8 @@ def write_model(
         raise UserError(f"{checkpoint.path}: has no tensor {summarise(strange, shown=SHOWN)}")
     kept = checkpoint.file.tensors("", [key for key in keys if key not in trained])
     tensors = _cast({**kept, **trained}, None)
-    about = {**checkpoint.file.metadata, **file_metadata(config, facts, step=step)}
+    said = {"config": json.dumps(checkpoint.config), **checkpoint.file.metadata}
+    about = said | file_metadata(config, facts, step=step)
     path = model_path(config.output, step)
     with unfinished(path) as part:
         save_tensors(part, tensors, about)

@@ -164,11 +164,13 @@ def _settings(config: TrainConfig, facts: Facts, *, step: int) -> str:
         ("noise levels", config.flow_matching.timestep_sampling_mode),
         ("conditions", ", ".join(conditions_of(config)) or "none"),
         ("samples", f"{len(facts.captions) - len(facts.held_out)}: {sizes}"),
-        ("quantised base", config.acceleration.quantization or "no"),
+        ("quantised base", config.acceleration.quantization or facts.stored or "no"),
         ("seed", config.seed),
     ]
     if (lora := lora_of(config)) is not None:
         rows.insert(1, ("rank, alpha", f"{lora.rank}, {lora.alpha:g} (folded in)"))
+        if lora.quantization_aware:
+            rows.insert(2, ("trained for", "being fused into the quantised base"))
         rows.insert(2, ("layers", ", ".join(f"`{target}`" for target in lora.target_modules)))
     if optimization.ema_decay is not None:
         rows.append(("average of the weights", f"decay {optimization.ema_decay:g}; this is it"))

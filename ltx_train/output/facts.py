@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ltx_infer.hub import Variant, variant_of
+from ltx_infer.hub import Variant
 from ltx_models.checkpoint import Checkpoint
 from ltx_models.errors import UserError
 from ltx_train.config import TrainConfig
@@ -23,7 +23,7 @@ class Facts(NamedTuple):
 
     base_file: str  # its name, without its folder
     base_version: str  # "2.3.0"
-    variant: Variant | None  # what the base's name says
+    variant: Variant | None  # of the base, where it is known
     reference: Factors  # of the picture's references; 1, 1 without any
     data_hash: str  # sixteen hex digits, of what is trained on
     trigger: str | None
@@ -32,6 +32,7 @@ class Facts(NamedTuple):
     captions: Sequence[tuple[str, str | None]]  # of each sample, after its name
     held_out: Sequence[str]  # names of samples that are not trained on
     notes: Sequence[str]  # what a person should know of the data
+    stored: str | None = None  # how the base is quantised as it is stored
 
     @property
     def resolution(self) -> str | None:
@@ -41,10 +42,16 @@ class Facts(NamedTuple):
 
 
 def run_facts(
-    config: TrainConfig, checkpoint: Checkpoint, dataset: Dataset, *, held: Sequence[Sample] = ()
+    config: TrainConfig,
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+    *,
+    variant: Variant | None = None,
+    held: Sequence[Sample] = (),
 ) -> Facts:
     """Gather the facts of ``dataset``, which is trained on, and of ``held``, which is not.
 
+    ``variant`` is what the files of the model say that the base is.
     Reads the beginnings of the data's files. Raises UserError where the references are of two
     factors: one adapter can only say one.
     """
@@ -54,7 +61,7 @@ def run_facts(
     return Facts(
         base_file=checkpoint.path.name,
         base_version=version_text(checkpoint),
-        variant=variant_of(checkpoint.path),
+        variant=variant,
         reference=_reference(dataset.factors),
         data_hash=data_hash(dataset.samples),
         trigger=trigger,
@@ -65,6 +72,7 @@ def run_facts(
         captions=captions,
         held_out=[sample.name for sample in held],
         notes=list(dataset.notes),
+        stored=next(map(str, checkpoint.quantization.values()), None),
     )
 
 

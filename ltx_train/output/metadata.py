@@ -8,7 +8,15 @@ import hashlib
 import json
 from collections.abc import Mapping
 from importlib.metadata import version
+from typing import cast
 
+import mlx.nn as nn
+
+from ltx_models.compensate.linear import CompensatedLinear, stored_as
+from ltx_models.lora.about import AT_CLIP
+from ltx_models.lora.aware import AwareLoRALinear
+from ltx_models.lora.linear import lora_layers
+from ltx_models.quantize import Mode, Quantization
 from ltx_models.transformer.block import StreamName
 from ltx_train.config import TrainConfig
 from ltx_train.config.schema import LoRAConfig
@@ -35,6 +43,7 @@ def file_metadata(config: TrainConfig, facts: Facts, *, step: int) -> dict[str, 
         "ss_base_model_version": facts.base_version,
         "ss_steps": str(step),
         **_reference_factors(facts),
+        "reference_audio_positions": _sound_positions(config),
         **_strategy(config),
         **_model_spec(config, facts, step=step),
     }
@@ -45,6 +54,26 @@ def file_metadata(config: TrainConfig, facts: Facts, *, step: int) -> dict[str, 
         about |= {"ss_network_dim": rank, "ss_network_alpha": rank}
         about["ss_network_module"] = "networks.lora"
     return {key: value for key, value in about.items() if value is not None}
+
+
+def quantization_metadata(model: nn.Module) -> dict[str, str]:
+    """How the layers under an adapter are stored, and whether it has learnt to be fused into them.
+
+    Nothing where none is quantised.
+    """
+    layers = lora_layers(model).values()
+    quantised = [layer.base for layer in layers if isinstance(layer.base, nn.QuantizedLinear)]
+    stored = {
+        stored_as(
+            Quantization(base.bits, base.group_size, cast(Mode, base.mode)),
+            compensated=isinstance(base, CompensatedLinear),
+        )
+        for base in quantised
+    }
+    about = {"base_quantization": "; ".join(sorted(stored))} if stored else {}
+    if any(isinstance(layer, AwareLoRALinear) for layer in layers):
+        about["quantization_aware"] = "true"
+    return about
 
 
 def config_hash(config: TrainConfig) -> str:
@@ -87,6 +116,13 @@ def _reference_factors(facts: Facts) -> dict[str, str]:
     if temporal != 1:
         about["reference_temporal_scale_factor"] = str(temporal)
     return about
+
+
+def _sound_positions(config: TrainConfig) -> str | None:
+    """Where reference sounds lie in time: at the clip's own times, not before it."""
+    sound = streams_of(config).get("audio")
+    referred = sound is not None and any(c.type == "reference" for c in sound.conditions)
+    return AT_CLIP if referred else None
 
 
 def _strategy(config: TrainConfig) -> dict[str, str | None]:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ltx_infer.cli import Parser, run_command, start
+from ltx_infer.command import Parser, run_command, start
 from ltx_models.errors import UserError
 from ltx_train.precompute.flags import add_flags, check_together
 

@@ -139,7 +139,7 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
             "--model-path",
             "--weights",
             metavar="MODEL",
-            help="tiny, a .safetensors checkpoint, or a folder that holds one",
+            help="as of ltx-generate: user/repo, a folder, a .safetensors checkpoint, tiny",
         ),
         _flag(
             "--text-encoder-repo",
@@ -147,7 +147,7 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
             "--text-encoder-path",
             type=_path,
             metavar="DIR",
-            help="folder of a Gemma 3 (the one in the model's folder)",
+            help="folder or user/repo of a Gemma 3 (the model's own, else by memory)",
         ),
         _flag(
             "--allow-unknown-config",

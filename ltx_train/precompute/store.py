@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, TypedDict
 
-from ltx_models.checkpoint import STATISTICS, Checkpoint
+from ltx_models.checkpoint import Checkpoint
+from ltx_models.converted.layout import STATISTICS
 from ltx_models.errors import UserError
 from ltx_models.files import write_text
 from ltx_models.identity import weights_hash
@@ -50,7 +51,7 @@ def encoder_of(checkpoint: Checkpoint, vae: Literal["vae", "audio_vae"]) -> Make
 def made_by(checkpoint: Checkpoint, *prefixes: str) -> Maker:
     """Those weights of a checkpoint whose keys begin so."""
     version = ".".join(map(str, checkpoint.version))
-    return Maker(version, weights_hash([checkpoint.path], prefixes=prefixes))
+    return Maker(version, weights_hash([checkpoint.file], prefixes=prefixes))
 
 
 def stored_metadata(path: Path) -> dict[str, str] | None:

@@ -13,7 +13,8 @@ import mlx.core as mx
 from ltx_infer.hub import find_model
 from ltx_infer.progress import Report
 from ltx_models.check import check_text_encoder
-from ltx_models.checkpoint import PROJECTION, Checkpoint, open_checkpoint
+from ltx_models.checkpoint import Checkpoint, open_checkpoint
+from ltx_models.converted.layout import PROJECTION
 from ltx_models.device import compute_dtype
 from ltx_models.files import write_tensors
 from ltx_models.identity import weights_hash
@@ -39,8 +40,9 @@ def open_model(config: PrecomputeConfig) -> tuple[Checkpoint, Path]:
     """The checkpoint and the folder of a Gemma. Raises UserError for what does not fit."""
     files = find_model(config.model, variant="dev")
     checkpoint = open_checkpoint(files.checkpoint, allow_unknown=config.allow_unknown_config)
-    named = config.text_encoder_repo
-    gemma = files.text_encoder() if named is None else named.expanduser()
+    gemma = files.text_encoder(config.text_encoder_repo)
+    for note in files.notes:
+        files.say(note)
     check_text_encoder(checkpoint, gemma)
     return checkpoint, gemma
 

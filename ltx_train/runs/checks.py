@@ -12,7 +12,8 @@ from textwrap import shorten
 from ltx_infer.hub import ModelFiles, find_model
 from ltx_infer.progress import Report
 from ltx_models.audio_vae import AudioVAEConfig
-from ltx_models.checkpoint import PROJECTION, Checkpoint
+from ltx_models.checkpoint import Checkpoint
+from ltx_models.converted.layout import PROJECTION
 from ltx_models.errors import UserError
 from ltx_models.transformer.block import Streams
 from ltx_models.transformer.config import TransformerConfig
@@ -54,6 +55,11 @@ def find_base(model: ModelConfig) -> ModelFiles:
             f"model.model_path {files.checkpoint}: these are distilled weights. An adapter is "
             "trained on the dev weights, and then works on both.\n"
             "Name the dev checkpoint, or set model.allow_distilled=true"
+        )
+    if files.bits is not None:
+        files.notes.append(
+            f"model.model_path {model.model_path}: {files.place}; here acceleration.quantization "
+            "says how it is quantised"
         )
     return files
 

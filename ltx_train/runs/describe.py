@@ -16,8 +16,9 @@ def describe(job: Job, *, every_module: bool) -> list[str]:
     """Base, data, what is trained and for how long, a line each."""
     config, facts = job.config, job.facts
     variant = facts.variant or "variant unknown"
+    stored = f", {facts.stored}" if facts.stored else ""
     return [
-        f"base: {job.checkpoint.path} (LTX {facts.base_version}, {variant})",
+        f"base: {job.checkpoint.path} (LTX {facts.base_version}, {variant}{stored})",
         *_data(job),
         *_trained(config, job.modules, every_module=every_module),
         *_schedule(job),

@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 from ltx_infer.hub import ModelFiles
 from ltx_infer.pipeline.find_lora import CHECKPOINTS, find_lora
+from ltx_infer.plan.text import encoder_bytes
 from ltx_infer.progress import Report
 from ltx_models.audio_vae import AudioVAEConfig
-from ltx_models.checkpoint import TRANSFORMER, Checkpoint, open_checkpoint
+from ltx_models.checkpoint import Checkpoint, open_checkpoint
+from ltx_models.converted.layout import TRANSFORMER
 from ltx_models.device import compute_dtype
 from ltx_models.errors import UserError
 from ltx_models.identity import weights_hash
@@ -25,7 +27,7 @@ from ltx_train.data.dataset import Dataset, open_dataset
 from ltx_train.data.order import check_batches
 from ltx_train.data.samples import Sample, SampleFile
 from ltx_train.memory.fit import check_fit
-from ltx_train.memory.plan import Plan, batch_shapes, encoder_bytes, make_plan
+from ltx_train.memory.plan import Plan, batch_shapes, make_plan
 from ltx_train.model import Trainable, base_dtype, load_trainable, run_streams
 from ltx_train.output.facts import Facts, run_facts
 from ltx_train.output.layout import WEIGHTS
@@ -110,7 +112,7 @@ def prepare(
     if (empty := captions.get(NO_CAPTION)) is not None:
         check_text(empty, Makers(checkpoint))
     dataset, held = hold_out(whole, config)
-    facts = run_facts(config, checkpoint, dataset, held=held)
+    facts = run_facts(config, checkpoint, dataset, variant=files.variant, held=held)
     notes += [*files.notes, *dataset.notes, *check_trigger(facts.trigger, whole.samples)]
     notes += check_batches(dataset.samples, batch_size=config.optimization.batch_size)
     notes += check_validation(config, checkpoint, files, dtype=compute_dtype())
@@ -123,8 +125,8 @@ def prepare(
 
     shapes = _shapes(config, checkpoint)
     plan = plan_of(config, shapes)
-    check_fit(plan, config, limit, plan_of=plan_of)
-    base_hash = weights_hash([checkpoint.path], prefixes=(TRANSFORMER,))
+    check_fit(plan, config, limit, plan_of=plan_of, stored=bool(checkpoint.quantization))
+    base_hash = weights_hash([checkpoint.file], prefixes=(TRANSFORMER,))
     start, changed = _find_start(
         config, resume=resume, force=force, base_hash=base_hash, data_hash=facts.data_hash
     )
@@ -188,7 +190,7 @@ def _encoder_bytes(config: TrainConfig, files: ModelFiles) -> int:
     validation, named = config.validation, config.model.text_encoder_path
     if not validation.samples or validation.interval is None:
         return 0
-    folder = files.text_encoder() if named is None else Path(named).expanduser()
+    folder = files.text_encoder(named, flag="model.text_encoder_path")
     return encoder_bytes(folder, compute_dtype())
 
 

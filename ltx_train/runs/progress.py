@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from ltx_infer.progress import duration
 from ltx_train.trainer import StepMetrics
 
 MOST_LINES = 100  # of a run
@@ -45,11 +46,3 @@ class Progress:
             f"peak {memory_peak / 1e9:.2f} GB"
         )
         self._losses, self._seconds = [], []
-
-
-def duration(seconds: float) -> str:
-    """As people say it: 45 s, 12 min, 3 h 20 min."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from ltx_infer.generate import NEGATIVE_PROMPT
 from ltx_infer.hub import ModelFiles
+from ltx_infer.job import NEGATIVE_PROMPT
 from ltx_infer.media.write import Sound
 from ltx_infer.pipeline.inputs import StageInputs
 from ltx_infer.pipeline.models import Models
-from ltx_infer.pipeline.run import Contexts, contexts_of
+from ltx_infer.pipeline.text import Contexts, contexts_of
 from ltx_models.checkpoint import Checkpoint
 from ltx_models.errors import UserError
 from ltx_models.text_encoder import PromptContext, encode_prompts, num_tokens_left_out
@@ -70,7 +70,7 @@ def prepare_validation(
     """
     opened = _open(config, checkpoint, files, dtype=dtype)
     if opened is None:
-        models = Models(checkpoint, gemma=files.folder, upscaler=None, dtype=dtype)
+        models = Models(checkpoint, gemma=None, upscaler=None, dtype=dtype)
         return Validation(models, (), ())
     models, plans, notes = opened
     contexts = _contexts(config, models, plans)
@@ -87,12 +87,13 @@ def _open(
 ) -> _Opened | None:
     if not config.validation.samples or config.validation.interval is None:
         return None
-    models = Models(checkpoint, _text_encoder(config, files), upscaler=None, dtype=dtype)
+    gemma = _text_encoder(config, files)
+    models = Models(checkpoint, gemma, upscaler=None, dtype=dtype)
     plans, notes = plan_samples(config, models, variant=files.variant)
     for plan in plans:
         notes += read_given(plan, models)[1]
     models.check()
-    lengths = num_tokens_left_out(models.gemma, [plan.sample.prompt for plan in plans])
+    lengths = num_tokens_left_out(gemma, [plan.sample.prompt for plan in plans])
     notes += [
         f"{plan.at}.prompt: its last {left_out} tokens are left out; {MAX_LENGTH} are read"
         for plan, left_out in zip(plans, lengths, strict=True)
@@ -112,7 +113,7 @@ def _text_encoder(config: TrainConfig, files: ModelFiles) -> Path:
                 "Name one, as prompts of validation.samples need it, or set validation.interval "
                 "to null"
             ) from None
-    path = Path(named).expanduser()
+    path = files.text_encoder(named, flag="model.text_encoder_path")
     if not path.is_dir():
         raise UserError(f"model.text_encoder_path {named}: there is no such folder")
     return path
@@ -123,6 +124,7 @@ def _contexts(config: TrainConfig, models: Models, plans: Sequence[Plan]) -> lis
     negative = config.validation.negative_prompt
     negative = NEGATIVE_PROMPT if negative is None else negative
     guided = [_reads_negative(plan) for plan in plans]
+    assert models.gemma is not None  # where there are samples
     prompts = list(dict.fromkeys(plan.sample.prompt for plan in plans))
     if any(guided) and negative not in prompts:
         prompts.append(negative)

@@ -22,6 +22,7 @@ from PIL import Image
 
 from ltx_infer import generate
 from ltx_infer.config import GenerateConfig, build
+from ltx_infer.job import prepare_job
 from ltx_infer.media.write import write_wav
 from ltx_infer.pipeline import inputs, run
 from ltx_infer.pipeline.models import Models
@@ -133,7 +134,7 @@ def _given_to_sample(config: GenerateConfig) -> tuple[Any, ...]:
         taken.append(args)
         return sample(*args, **kwargs)
 
-    job = generate.prepare_job(config, say=_quietly)
+    job = prepare_job(config, say=_quietly)
     with patch.object(run, "sample", take):
         generate.make_latents(job, report=_quietly, noise=seeded_noise(0))
     return taken[0]

@@ -11,7 +11,8 @@ import psutil
 from mlx.utils import tree_flatten
 
 from ltx_models.check import check_networks
-from ltx_models.checkpoint import TRANSFORMER, open_checkpoint
+from ltx_models.checkpoint import open_checkpoint
+from ltx_models.converted.layout import TRANSFORMER
 from ltx_models.released import LTX_2_3
 from ltx_models.transformer import load_transformer
 from ltx_models.transformer.config import TransformerConfig

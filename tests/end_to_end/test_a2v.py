@@ -69,7 +69,9 @@ def test_a_tone_of_440_hz(made, tmp_path):
     assert abs(middle.std() - given.std()) < 0.01 * given.std()
 
 
-@pytest.mark.parametrize("pipeline", ["distilled", "dev", "dev-two-stage-hq"])
+@pytest.mark.parametrize(
+    "pipeline", ["distilled", pytest.param("dev", marks=pytest.mark.slow), "dev-two-stage-hq"]
+)
 def test_every_kind_of_sampling_keeps_the_sound(tiny, tmp_path, pipeline):
     given = np.stack([sweep(9 / FPS), -sweep(9 / FPS)])
     write_sound(tmp_path / "sweep.flac", given, codec="flac")

@@ -53,7 +53,6 @@ FILES = [
     (("--lora", "other.safetensors"), "24 of its 24 layers are not in this model"),
     (("--lora", "single.safetensors"), "to_k: no lora_A beside"),
     (("--lora", "sound.safetensors"), "changes only the sound's layers, and this run makes no"),
-    (("--lora", "lora.safetensors", "--lora-mode", "fuse", "-q", "4"), "--lora-mode attach"),
     (
         (*HQ, "--distilled-lora", "gone.safetensors"),
         "--distilled-lora gone.safetensors: no such file",
@@ -66,10 +65,17 @@ FILES = [
     (("--text-encoder-repo", "two"), "two: no config.json in this folder"),
     # Places
     (("-o", "gone/out.mp4"), "gone/out.mp4: there is no folder gone"),
-    (("-o", "out.avi"), "out.avi: the name of a clip ends in .mp4 or .mov"),
-    (("-o", "out.wav"), "out.wav: the name of a clip ends in .mp4 or .mov"),
+    (
+        ("-o", "out.avi"),
+        "out.avi: the name of a clip ends in .mp4, .mov, .webm, .gif or, of one frame, .png",
+    ),
+    (
+        ("-o", "out.wav"),
+        "out.wav: the name of a clip ends in .mp4, .mov, .webm, .gif or, of one frame, .png",
+    ),
     ((*T2A, "-o", "out.mp4"), "out.mp4: the name of a sound ends in .wav"),
     (("-o", "folder.mp4"), "folder.mp4: is a folder"),
+    (("-o", "taken.mp4"), "taken.latents.safetensors: is a folder"),
     (("-o", "/dev/fd/out.mp4"), "/dev/fd/out.mp4: no file can be written there"),
     (("-o", f"{'x' * 250}.mp4"), "no file can be written there: file name too long"),
 ]
@@ -226,6 +232,7 @@ def folder(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     header = (folder / "tone.wav").read_bytes()
     (folder / "nothing.wav").write_bytes(header[: header.index(b"data") + 4] + bytes(4))
     (folder / "folder.mp4").mkdir()
+    (folder / "taken.latents.safetensors").mkdir()
     (folder / "two").mkdir()
     _write_loras(folder, tiny)
     for name, channels in (("good", 16), ("wide", 128)):

@@ -1,5 +1,6 @@
 """Runs that are killed, stopped or go wrong: what stays, and how it goes on from there."""
 
+import json
 import shlex
 import signal
 import subprocess
@@ -11,15 +12,20 @@ import numpy as np
 import pytest
 
 from ltx_infer.cli import main
+from ltx_infer.config import build
+from ltx_infer.pipeline.models import Models
 from ltx_infer.pipeline.run import ClipLatents
 from ltx_infer.pipeline.saved import Saved, latents_path, load, save
+from ltx_infer.pipeline.unwritten import Unwritten, how_to_decode
+from ltx_infer.settings import comment_of
+from ltx_models.checkpoint import open_checkpoint
 from ltx_models.errors import UserError
 from tests.end_to_end.conftest import COMMAND, read_clip
 from tests.infer.media.odd_media import sweep, write_sound
 
 SMALL = ("--model", "tiny", "-p", "a boat", "-H", "64", "-W", "64", "-n", "9")
 # So many frames that decoding takes long enough to be caught at it.
-LONG = (*SMALL[:4], "--one-stage", "--steps", "1", "-H", "128", "-W", "128", "-n", "97")
+LONG = (*SMALL[:4], "--one-stage", "--steps", "1", "-H", "128", "-W", "128", "-n", "57")
 SIGNALS = [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
 WITH = {"sound that is made": ("--audio",), "sound that is given": ("--audio-file", "sweep.wav")}
 LATENTS = "clip.latents.safetensors"
@@ -52,7 +58,7 @@ def names(folder: Path) -> list[str]:
     "sound", ["sound that is made", pytest.param("sound that is given", marks=pytest.mark.slow)]
 )
 def test_killed_while_it_decodes_it_goes_on_with_the_same_clip(folder, sound):
-    write_sound(folder / "sweep.wav", np.stack([sweep(5), -sweep(5)]))
+    write_sound(folder / "sweep.wav", np.stack([sweep(3), -sweep(3)]))
     words = (*LONG, *WITH[sound])
     main([*words, "-o", "whole.mp4"])
     assert names(folder) == ["sweep.wav", "whole.mp4"]  # latents are gone after success
@@ -76,8 +82,9 @@ def test_stopped_while_it_decodes_it_says_how_to_go_on(folder, capsys, by, code)
     first, second = stopped.stderr.splitlines()[-2:]
     assert first == "ltx-generate: stopped"
     assert names(folder) == [LATENTS]
-    main(shlex.split(second.removeprefix("To decode the latents: "))[1:])
-    assert capsys.readouterr().out == "clip.mp4: 97 frames, no sound\n"
+    assert second.startswith("To decode the ")  # latents, or the last good ones: it has just begun
+    main(shlex.split(second.partition(": ")[2])[1:])
+    assert capsys.readouterr().out == "clip.mp4: 57 frames, no sound\n"
 
 
 @pytest.mark.parametrize(("by", "code"), SIGNALS)
@@ -143,7 +150,7 @@ def test_the_very_first_step_that_goes_wrong_leaves_nothing(folder, capsys, wild
 
 
 def test_a_disk_that_is_full_keeps_the_latents(folder, capsys, small_files):
-    said = fails(capsys, *LONG, "--audio", "-o", "clip.mp4")
+    said = fails(capsys, *LONG, "-n", "97", "--audio", "-o", "clip.mp4")
     assert said[0] == "ltx-generate: clip.mp4: cannot be written: File too large"
     assert said[1].startswith("To decode the latents: ")
     assert names(folder) == [LATENTS]
@@ -156,6 +163,37 @@ def test_a_frame_that_is_not_finite_keeps_the_latents(folder, capsys):
     said = fails(capsys, "--decode-only", LATENTS, "-o", "clip.mp4")
     assert said[0] == "ltx-generate: decode: frame 0 has values that are not finite."
     assert names(folder) == [LATENTS]
+
+
+def test_a_sound_that_there_is_not_is_missed_before_anything_is_decoded(folder, capsys):
+    latents = ClipLatents(mx.zeros((1, 16, 2, 2, 2)), None)
+    save(Path(LATENTS), Saved(latents, 24.0, "tiny"))
+    said = fails(capsys, "--decode-only", LATENTS, "--output-audio", "a.wav", "-o", "a.mp4")
+    assert said == [f"ltx-generate: --output-audio a.wav: {LATENTS} has no sound"]
+    assert names(folder) == [LATENTS]
+
+
+def test_what_a_run_was_told_of_its_model_and_outputs_still_holds(tiny, folder, capsys):
+    tensors, metadata = mx.load(str(tiny / "ltx-2.3-tiny.safetensors"), return_metadata=True)
+    config = json.loads(metadata["config"])
+    config["vae"]["magic"] = True
+    model = folder / "odd.safetensors"
+    mx.save_safetensors(str(model), tensors, {**metadata, "config": json.dumps(config)})
+    asked = {"prompt": "x", "model": str(model), "allow_unknown_config": ["magic"]}
+    config = build({**asked, "tiling": "aggressive", "preview": True, "output_path": "clip.mp4"})
+    models = Models(
+        checkpoint=open_checkpoint(model, allow_unknown=["magic"]),
+        gemma=None,
+        upscaler=None,
+        dtype=mx.float32,
+    )
+    clip = Unwritten(config, models, 24.0, None, comment_of(config, {}))
+    video = mx.random.normal((1, 16, 2, 2, 2), key=mx.random.key(0))
+    clip.keep(ClipLatents(video, None))
+    command = how_to_decode("the latents", [clip]).removeprefix("To decode the latents: ")
+    assert command.endswith("-o clip.mp4 --tiling aggressive --preview")
+    main(shlex.split(command)[1:])
+    assert {"clip.mp4", "clip.preview.png"} <= set(names(folder))
 
 
 def test_sound_alone_is_decoded_to_a_wav(folder, capsys):

@@ -6,6 +6,7 @@ import av
 import numpy as np
 import pytest
 
+from ltx_infer.cli import main
 from tests.end_to_end.conftest import read_clip
 
 PROMPT = "a lighthouse at dusk, waves"
@@ -51,20 +52,28 @@ def same(one: np.ndarray, two: np.ndarray) -> bool:
     return one.shape == two.shape and bool((one == two).all())
 
 
-def test_seed_and_prompt_decide_the_clip(generate, tmp_path):
+def test_seed_and_prompt_decide_the_clip(generate, tmp_path, monkeypatch):
+    """And not the process that it is made in."""
+    monkeypatch.chdir(tmp_path)
+
+    def words(prompt: str, seed: str) -> tuple[str, ...]:
+        return (*SMALL, "--prompt", prompt, "--seed", seed, "--audio")
+
     def made(prompt: str, seed: str):
-        generate(tmp_path, *SMALL, "--prompt", prompt, "--seed", seed, "--audio")
+        main(["--model", "tiny", *words(prompt, seed)])
         return read_clip(tmp_path / "clip.mp4")
 
-    one, again = made(PROMPT, "7"), made(PROMPT, "7")
+    generate(tmp_path, *words(PROMPT, "7"))
+    one, again = read_clip(tmp_path / "clip.mp4"), made(PROMPT, "7")
     assert same(one.frames, again.frames)
     assert same(one.sound, again.sound)
     assert not same(one.frames, made(PROMPT, "8").frames)
     assert not same(one.frames, made("a forest in rain", "7").frames)
 
 
-def test_without_audio_there_is_no_track(generate, tmp_path):
-    generate(tmp_path, *SMALL, PROMPT, "--one-stage")
+def test_without_audio_there_is_no_track(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    main(["--model", "tiny", *SMALL, PROMPT, "--one-stage"])
     frames, sound, _ = read_clip(tmp_path / "clip.mp4")
     assert frames.shape == (9, 64, 128, 3)
     assert sound is None

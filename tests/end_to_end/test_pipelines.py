@@ -55,7 +55,8 @@ REMADE = {
 def combinations() -> Iterator:
     """All; slow are those of which pipeline and input are each run with others."""
     for pipeline, given in product(COMMANDS, GIVEN):
-        often = pipeline == "distilled" or given in ("text", "image + sound")
+        often = pipeline == "distilled" or given == "image + sound"
+        often = often or (pipeline, given) == ("dev", "text")
         yield pytest.param(pipeline, given, marks=() if often else pytest.mark.slow)
 
 
@@ -140,7 +141,7 @@ def test_reference_video_and_its_attention(run):
     assert run(*words, "--skip-stage-2").frames.shape == (9, 32, 64, 3)
 
 
-@pytest.mark.parametrize("bits", ["4", "8"])
+@pytest.mark.parametrize("bits", ["4", pytest.param("8", marks=pytest.mark.slow)])
 def test_quantised_at_load(run, bits):
     plain, quantised = run(*SIZE).frames, run(*SIZE, "-q", bits).frames
     difference = np.abs(plain.astype(int) - quantised).mean()

@@ -27,6 +27,14 @@ def test_settings_of_a_call_replace_those_of_the_pipeline(tiny):
         pipeline("a boat", hieght=3)
 
 
+def test_what_goes_into_files_is_for_write(tiny, tmp_path):
+    pipeline = Pipeline(**SMALL, placeholder=True, dummy_embeddings=True, preview=True)
+    with pytest.raises(UserError, match=r"preview: for Pipeline\.write, which"):
+        pipeline("a boat")
+    pipeline.write(tmp_path / "a.mp4", "a boat")
+    assert (tmp_path / "a.preview.png").is_file()
+
+
 def test_package_has_no_other_lazy_names():
     with pytest.raises(ImportError):
         from ltx_infer import Pipelines  # noqa: F401, PLC0415

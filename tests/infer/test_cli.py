@@ -10,6 +10,8 @@ import mlx.core as mx
 import pytest
 
 from ltx_infer.cli import main
+from ltx_infer.command import run_command
+from ltx_infer.config import build
 from ltx_models.weights import TensorFile
 
 BLOCK = "model.diffusion_model.transformer_blocks.0.attn1."
@@ -175,3 +177,50 @@ def test_help_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "loaded: []"
     assert "--prompt" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("-p", "a \udcff"), r"--prompt 'a \udcff': is no text in UTF-8"),
+        (("-p", "a", "-o", "\udcff.mp4"), r"--output-path '\udcff.mp4': the name is no text"),
+        (("-p", "a", "-i", "\udcff.png"), r"--image PATH '\udcff.png': the name is no text in"),
+    ],
+)
+def test_bytes_that_are_no_text(capsys, words, said):
+    assert said in run(capsys, "--model", "tiny", *words)
+
+
+def test_text_that_a_terminal_of_another_encoding_passes_on():
+    assert build({"prompt": "Flu\udcc3\udc9f"}).prompt == "Fluß"
+
+
+def test_where_nobody_reads_on_there_is_no_traceback():
+    """A pipe whose other end is closed before the command writes into it."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    code = "from ltx_infer.cli import main; main()"
+    words = ["--model", "tiny", "-p", "x", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], stdout=writing, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "ltx-generate: nobody reads on\n")
+
+
+def test_what_a_gpu_says_is_explained(capsys):
+    def fail() -> None:
+        error = RuntimeError(
+            "[METAL] Command buffer execution failed: Impacting Interactivity "
+            "(0000000e:kIOGPUCommandBufferCallbackErrorImpactingInteractivity)"
+        )
+        error.add_note("To decode the latents: ltx-generate --decode-only a.safetensors")
+        raise error
+
+    with pytest.raises(SystemExit) as end:
+        run_command("ltx-generate", fail)
+    assert end.value.code == 2
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first.startswith("ltx-generate: macOS stopped the GPU")
+    assert "caffeinate" in second
+    assert third.startswith("To decode the latents: ")

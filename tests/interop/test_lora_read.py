@@ -100,7 +100,7 @@ def assert_read(path: Path, merged: dict[str, np.ndarray]) -> None:
     file = read_lora(path)
     fused, attached = small_transformer("ltx23"), small_transformer("ltx23")
     base, layers = linears(small_transformer("ltx23")), linears(fused)
-    assert sorted(fuse(fused, [(file, Strength())]).placed) == sorted(LAYERS)
+    assert sorted(fuse(fused, [(file, Strength())]).fit.placed) == sorted(LAYERS)
     for at, want in merged.items():
         got = np.array(layers[at].weight)
         assert np.abs(got - want).max() <= RTOL * np.abs(want).max(), at

@@ -7,7 +7,8 @@ import mlx.core as mx
 import pytest
 
 from ltx_models.check import check_networks
-from ltx_models.checkpoint import CONNECTORS, TRANSFORMER, open_checkpoint
+from ltx_models.checkpoint import open_checkpoint
+from ltx_models.converted.layout import CONNECTORS, TRANSFORMER
 from ltx_models.errors import UserError
 from ltx_models.upsampler import LatentUpsampler, UpsamplerConfig
 from ltx_models.weights import TensorFile, torch_shapes

@@ -42,6 +42,37 @@ def test_gpu_computes_in_bfloat16_and_needs_no_notice(gpus, monkeypatch):
     assert device.backend_notice() is None
 
 
+INTERACTIVITY = (
+    "[METAL] Command buffer execution failed: Impacting Interactivity "
+    "(0000000e:kIOGPUCommandBufferCallbackErrorImpactingInteractivity)"
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        (INTERACTIVITY, "macOS stopped the GPU, as the display had to wait for it"),
+        (
+            "[METAL] Command buffer execution failed: Caused GPU Timeout Error "
+            "(00000002:kIOGPUCommandBufferCallbackErrorTimeout)",
+            "macOS stopped the GPU, as one piece of work took too long",
+        ),
+        (
+            "[METAL] Command buffer execution failed: Insufficient Memory "
+            "(00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)",
+            "there is not enough memory",
+        ),
+        ("[malloc_or_wait] Unable to allocate 8589934592 bytes.", "there is not enough memory"),
+    ],
+)
+def test_errors_of_a_gpu_are_explained(said, meant):
+    lines = device.explained(RuntimeError(said))
+    assert lines is not None
+    assert lines.startswith(meant)
+    assert len(lines.splitlines()) == 2
+    assert device.explained(RuntimeError("[matmul] shapes do not fit")) is None
+
+
 def test_freed_buffers_are_kept_on_a_cpu():
     """More of them than MLX's own 32 MB, in which no activation of a VAE has room."""
     before = mx.set_cache_limit(0)
@@ -117,3 +148,7 @@ def test_mlx_without_its_library_says_what_to_install(tmp_path):
 def test_naming_the_module_does_not_load_mlx(tmp_path):
     code = "import sys, ltx_models.device, ltx_models; print('mlx.core' in sys.modules)"
     assert run(code, path=tmp_path) == "False"
+
+
+def test_memory_of_this_machine():
+    assert 10**8 < device.machine_memory() < 10**14

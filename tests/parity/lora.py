@@ -19,7 +19,7 @@ def loras(case: Case) -> list[tuple[LoRAFile, Strength]]:
 
 def lora_fusion(case: Case) -> dict[str, mx.array]:
     model = load_transformer(case.checkpoint, dtype=mx.float32)
-    fit = fuse(model, loras(case))
+    fit = fuse(model, loras(case)).fit
     assert sorted(f"{path}.weight" for path in fit.placed) == sorted(case.params["affected"])
     weights = dict(tree_flatten(model.parameters()))
     return {key: weights[key] for key in case.params["keys"]}

@@ -15,7 +15,9 @@ from ltx_infer.pipeline.inputs import Media, Picture, ReferenceClip, Sound, enco
 from ltx_infer.pipeline.loras import Loras
 from ltx_infer.pipeline.models import ClipSize, Models
 from ltx_infer.pipeline.recipes import Facts, Recipe, make_recipe
-from ltx_infer.pipeline.run import contexts_of, decode_audio, decode_video, run
+from ltx_infer.pipeline.run import Draw, Shared, decode_audio, decode_video, run_each
+from ltx_infer.pipeline.sanity import SanityError
+from ltx_infer.pipeline.text import contexts_of
 from ltx_infer.sampling.guidance import Guidance
 from ltx_models.lora.adapters import Strength
 from ltx_models.lora.files import read_lora
@@ -42,17 +44,12 @@ def pipeline(case: Case) -> dict[str, np.ndarray]:
     draws = iter([value for name, value in sorted(case.inputs.items()) if "noise." in name])
     # Random weights make latents of any spread, which is no fault of theirs; NaN stays one.
     with patch.object(sanity, "LATENT_STD", (0, inf)):
-        found = run(
-            models,
-            recipe,
-            contexts_of(recipe, *_contexts(case)),
-            encode(models, media, recipe, size, report=_quiet),
-            size,
-            loras=loras,
-            noise=lambda shape: next(draws).reshape(shape),
-            report=_quiet,
-            max_batch_size=2,
-        )
+        inputs = encode(models, media, recipe, size, report=_quiet)
+        draw = Draw(contexts_of(recipe, *_contexts(case)), lambda shape: next(draws).reshape(shape))
+        shared = Shared(recipe, inputs, size, loras, max_batch_size=2)
+        (made,) = run_each(models, shared, [draw], report=_quiet)
+    found = made.stages
+    assert not isinstance(found, SanityError)
     assert next(draws, None) is None, "not all of the recorded noise was asked for"
     got: dict[str, np.ndarray] = {}
     for number, latents in enumerate(found, 1):

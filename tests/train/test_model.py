@@ -9,6 +9,7 @@ from mlx.utils import tree_flatten
 from ltx_infer.hub import find_model
 from ltx_models.checkpoint import open_checkpoint
 from ltx_models.errors import UserError
+from ltx_models.lora.aware import AwareLoRALinear
 from ltx_models.lora.linear import lora_layers
 from ltx_models.transformer.block import StreamName
 from ltx_models.transformer.model import BOTH, Transformer
@@ -75,6 +76,18 @@ def test_a_quantised_base_under_an_adapter(checkpoint, configured):
     layers = lora_layers(model)
     assert all(isinstance(layers[path].base, nn.QuantizedLinear) for path in modules)
     assert all("lora_" in name for name, _ in tree_flatten(model.trainable_parameters()))
+
+
+def test_an_adapter_that_sees_its_merge(checkpoint, configured):
+    aware = "lora.quantization_aware=true"
+    model, modules = load_trainable(
+        checkpoint, configured(aware, "acceleration.quantization=nvfp4")
+    )
+    layers = lora_layers(model)
+    assert {type(layers[path]) for path in modules} == {AwareLoRALinear}
+    assert {layer.base.mode for layer in layers.values()} == {"nvfp4"}
+    with pytest.raises(UserError, match=r"Set acceleration\.quantization, as affine-4bit"):
+        load_trainable(checkpoint, configured(aware))
 
 
 def test_all_weights(checkpoint, configured):

@@ -16,8 +16,9 @@ from ltx_models.files import write_tensors
 from ltx_models.lora.files import read_lora
 from ltx_models.weights import TensorFile
 from ltx_train.config import read_config
-from ltx_train.run import train_lora
+from ltx_train.run import Finished, train_lora
 from ltx_train.runs.alone import alone_in
+from tests.train.config.conftest import VALID
 from tests.train.conftest import rows, train
 
 
@@ -316,16 +317,26 @@ def test_a_run_from_an_adapter_that_saved_nothing_starts_from_it_again(
     assert "--resume: no state was saved yet; the run starts anew" in said
 
 
-def test_what_a_whole_model_has_besides_stays(configured, tmp_path):
+FULL = ("lora=null", "model.training_mode=full", "optimization.learning_rate=1e-5")
+
+
+@pytest.fixture(scope="module")
+def whole_model(data, tmp_path_factory) -> Finished:
+    """A run of one step over all weights."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "lora.yaml").write_text(VALID)
+    words = (f"data.preprocessed_data_root={data}", f"output_dir={folder / 'out'}")
+    return train(read_config(folder / "lora.yaml", [*FULL, "optimization.steps=1", *words]))
+
+
+def test_what_a_whole_model_has_besides_stays(configured, whole_model, tmp_path):
     """The sound of the weights that a run of the picture starts from, after a stop too."""
-    full = ("lora=null", "model.training_mode=full", "optimization.learning_rate=1e-5")
-    made = train(configured(*full, "optimization.steps=1"))
     key = "model.diffusion_model.audio_proj_out.bias"
-    tensors, about = mx.load(str(made.adapter), return_metadata=True)
+    tensors, about = mx.load(str(whole_model.adapter), return_metadata=True)
     tensors[key] = tensors[key] + 1
     write_tensors(tmp_path / "start.safetensors", tensors, about)
     load = (f"model.load_checkpoint={tmp_path / 'start.safetensors'}", f"output_dir={tmp_path}/b")
-    config = configured(*full, *load, "optimization.steps=2", "checkpoints.keep_last_n=2")
+    config = configured(*FULL, *load, "optimization.steps=2", "checkpoints.keep_last_n=2")
     with pytest.raises(KeyboardInterrupt):
         train(config, report=StopAt("training", 1))
     for path in (
@@ -335,14 +346,12 @@ def test_what_a_whole_model_has_besides_stays(configured, tmp_path):
         assert mx.array_equal(mx.load(str(path))[key], tensors[key])
 
 
-def test_all_weights(configured, tmp_path):
+def test_all_weights(configured, whole_model, tmp_path):
     """A whole checkpoint, from which a further run can start."""
-    full = ("lora=null", "model.training_mode=full", "optimization.learning_rate=1e-5")
-    made = train(configured(*full, "optimization.steps=1"))
-    assert made.adapter.name == "model_weights_step_00001.safetensors"
-    assert made.num_modules == 0
-    load = f"model.load_checkpoint={made.adapter.parent}"
-    further = configured(*full, load, f"output_dir={tmp_path / 'more'}", "optimization.steps=2")
+    assert whole_model.adapter.name == "model_weights_step_00001.safetensors"
+    assert whole_model.num_modules == 0
+    load = f"model.load_checkpoint={whole_model.adapter.parent}"
+    further = configured(*FULL, load, f"output_dir={tmp_path / 'more'}", "optimization.steps=2")
     train(further)
     assert [row["step"] for row in rows(further.output)] == [2]
 

@@ -8,7 +8,7 @@ from mlx.utils import tree_flatten, tree_map
 
 from ltx_models.lora.adapters import add_trainable
 from ltx_models.lora.linear import Dropout, lora_layers
-from ltx_models.quantize import quantize
+from ltx_models.quantize import quantization, quantize
 from ltx_models.released import LTX_2_3
 from ltx_models.tiny.weights import fill
 from ltx_models.transformer.config import TransformerConfig
@@ -145,7 +145,7 @@ def test_a_quantised_base_has_the_gradients_of_its_dequantised_twin(bits, mode):
     for dequantised in (False, True):
         model = Transformer(config, streams=("video",))
         fill(model, at="quantised.")
-        assert quantize(model, bits, mode=mode) == 20
+        assert quantize(model, quantization(bits, mode=mode)) == 20
         if dequantised:
             model.update_modules(tree_map(plain, model.leaf_modules(), is_leaf=nn.Module.is_module))
         mx.random.seed(0)
@@ -161,6 +161,26 @@ def test_a_quantised_base_has_the_gradients_of_its_dequantised_twin(bits, mode):
         found.append((loss.item(), grads))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
     same(found[0][1], found[1][1], rel=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["affine", "mxfp4"])
+def test_recompute_of_adapters_that_see_their_merge(mode):
+    config = TransformerConfig.read({**LTX_2_3["transformer"], **SMALL, **WIDE})
+    model = Transformer(config, streams=("video",))
+    fill(model, at="quantised.")
+    quantize(model, quantization(4 if mode == "affine" else None, mode=mode))
+    add_trainable(
+        model, rank=2, alpha=2, target_modules=("to_q", "to_v", "net.2"), quantization_aware=True
+    )
+    fill_adapters(model)
+    own = stream("video")._replace(context=mx.random.normal((2, 3, 64), key=mx.random.key(5)))
+    batch = MicroBatch(input_maker(model)({"video": own}))
+    parameters = new_state(model).parameters
+    _, loss, expected = gradients(model)(parameters, batch)
+    model.recompute()
+    _, again, got = gradients(model)(parameters, batch)
+    assert again.item() == pytest.approx(loss.item(), rel=1e-6)
+    same(got, expected, rel=1e-5)
 
 
 def plain(layer: nn.Module) -> nn.Module:

@@ -13,6 +13,7 @@ from ltx_infer.media.video import (
     Stamped,
     VideoInfo,
     at_constant_rate,
+    every_frame,
     read_video,
     stream_frames,
     video_info,
@@ -229,6 +230,14 @@ def test_a_constant_rate_is_left_alone(num_frames, rate):
     assert list(at_constant_rate(stamped, rate=rate, start=Fraction(0))) == list(range(num_frames))
 
 
+@pytest.mark.parametrize("times", [[0, 40, 95, 120], [500, 501, 700, 2000]])
+def test_every_frame_once_at_its_own_time(path, times):
+    write_video(path, counting(4), times=times, unit=MILLISECOND)
+    shown = list(every_frame(path))
+    assert count(np.stack([frame.pixels for frame in shown])) == [0, 1, 2, 3]
+    assert [frame.start for frame in shown] == [Fraction(time, 1000) for time in times]
+
+
 # Facts
 
 
@@ -241,6 +250,7 @@ def test_what_a_clip_is():
         duration=1.0,
         has_sound=True,
         is_hdr=False,
+        unit=Fraction(1, 12800),
     )
 
 

@@ -76,8 +76,8 @@ def test_a_disk_that_is_full_is_told_and_leaves_no_file(path):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("clip.avi", r"the name of a clip ends in \.mp4 or \.mov"),
-        ("clip", r"the name of a clip ends in \.mp4 or \.mov"),
+        ("clip.avi", r"ends in \.mp4, \.mov, \.webm, \.gif or, of one frame, \.png"),
+        ("clip", r"ends in \.mp4, \.mov, \.webm, \.gif or, of one frame, \.png"),
         ("nowhere/clip.mp4", "there is no folder .*nowhere"),
         ("file/clip.mp4", "there is no folder .*file"),
         ("folder.mp4", "no file can be written there"),
@@ -95,8 +95,8 @@ def test_a_place_that_takes_no_clip_is_named(tmp_path, name, reason):
 @pytest.mark.parametrize(
     ("frames", "kind", "reason"),
     [
-        (moving(2, width=33), UserError, "H.264 needs an even width and height, not 33x32"),
-        (moving(2, height=31), UserError, "H.264 needs an even width and height, not 64x31"),
+        (moving(2, width=33), UserError, "a .mp4 needs an even width and height, not 33x32"),
+        (moving(2, height=31), UserError, "a .mp4 needs an even width and height, not 64x31"),
         (moving(0), UserError, "there is no frame to write"),
         (np.full((1, 32, 32, 3), np.nan), UserError, "frames hold values that are not finite"),
         (np.zeros((32, 32, 3)), ValueError, r"frames are \(F, H, W, 3\), not \(32, 32, 3\)"),

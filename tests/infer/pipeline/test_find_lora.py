@@ -45,8 +45,8 @@ def test_a_training_run_gives_its_newest_step(tmp_path):
     [
         ("gone.safetensors", "--lora gone.safetensors: no such file or folder. It takes a"),
         ("loras/gone.safetensors", "no such file or folder. It takes a .safetensors file, a"),
-        ("me/style", "--lora me/style: no such file or folder, and LoRAs are not fetched from"),
-        ("me/style::a.safetensors", "not fetched from the hub yet.\nDownload it and give the"),
+        ("me/style", "--lora me/style: it is not on this machine, nor whole in "),
+        ("me/style::a.safetensors", "HF_HUB_OFFLINE is set.\nUnset that to let it be fetched"),
     ],
 )
 def test_what_is_not_there(text, message, tmp_path, monkeypatch):
@@ -59,10 +59,15 @@ def test_folders_without_one_answer(tmp_path):
     with pytest.raises(UserError, match=r"no \.safetensors in this folder"):
         find_lora(str(tmp_path))
     touch(tmp_path, "b.safetensors", "a.safetensors")
-    with pytest.raises(UserError, match=r"name one of its files:\na\.safetensors, b\.safetens"):
+    with pytest.raises(
+        UserError, match=r"name one of its files:\na\.safetensors, b\.saf.*\nAs .*::a"
+    ):
         find_lora(str(tmp_path))
+    assert find_lora(f"{tmp_path}::b.safetensors") == tmp_path / "b.safetensors"
+    with pytest.raises(UserError, match=r"::c: no such file in .*; it has a\.safetensors, b\.saf"):
+        find_lora(f"{tmp_path}::c")
     touch(tmp_path, *(f"c{i}.safetensors" for i in range(8)))
-    with pytest.raises(UserError, match=r"c5\.safetensors and 2 more$"):
+    with pytest.raises(UserError, match=r"c5\.safetensors and 2 more\nAs .*::a\.saf"):
         find_lora(str(tmp_path))
 
 

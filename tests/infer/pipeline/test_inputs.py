@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from ltx_infer.config import build
-from ltx_infer.generate import Job, prepare_job
-from ltx_infer.pipeline.inputs import Media, ReferenceClip, encode
+from ltx_infer.job import Job, prepare_job
+from ltx_infer.pipeline.inputs import Media, ReferenceClip, Sound, encode
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -32,3 +32,19 @@ def test_a_mask_of_a_reference_holds_for_the_frames_that_its_latents_show(
     assert reference.latents.shape == (1, 16, len(weights), 1, 1)
     assert mx.allclose(mx.array(reference.attention), mx.array([weights]))
     assert not second.video
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_reference_sound_lies_before_the_clip_or_at_its_times(tiny, beside):
+    given = {"prompt": "x", "model": "tiny", "height": 64, "width": 64, "num_frames": 17}
+    made = prepare_job(build({**given, "audio": True}), say=lambda line: None)
+    sound = Sound(
+        np.random.default_rng(0).uniform(-0.5, 0.5, (2, 16_000)).astype(np.float32), 16_000
+    )
+    media = Media(reference_sound=sound, reference_beside=beside)
+    (condition, *_) = encode(made.models, media, made.recipe, made.size, report=silent)[0].audio
+    positions = np.array(condition.positions)
+    if beside:
+        assert positions.min() == 0
+    else:
+        assert positions.max() == pytest.approx(-0.04, abs=1e-6)

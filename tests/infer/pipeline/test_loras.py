@@ -1,12 +1,17 @@
+from pathlib import Path
+
 import mlx.core as mx
 import pytest
 
 from ltx_infer.config import build
-from ltx_infer.generate import prepare_job
-from ltx_infer.pipeline.loras import open_loras
+from ltx_infer.job import prepare_job
+from ltx_infer.pipeline.loras import apply_loras, open_loras
 from ltx_infer.pipeline.recipes import Facts, make_recipe
 from ltx_models.errors import UserError
 from ltx_models.lora.adapters import Strength
+from ltx_models.lora.files import LoRAError
+from ltx_models.quantize import quantization
+from ltx_models.weights import TensorFile, save_tensors
 from tests.conftest import GOLDEN
 
 FACTS = Facts(version=(2, 3), variant="distilled", num_layers=6, first_tokens=64)
@@ -17,7 +22,8 @@ DISTILLED = str(GOLDEN / "lora-distilled-ltx23.safetensors")
 def opened(tiny, *, pipeline="dev-two-stage", **asked):
     config = build({"prompt": "x", "pipeline": pipeline, **asked})
     recipe = make_recipe(config, FACTS)
-    loras = open_loras(config, recipe, folder=tiny, quantized=asked.get("quantize") is not None)
+    stored = [str(quantization(config.quantize))] if config.quantize else []
+    loras = open_loras(config, recipe, folder=tiny, stored=stored)
     strengths = [
         [(file.path.name.split("-")[1], strength) for file, strength in loras.of(stage)]
         for stage in recipe.stages
@@ -54,7 +60,7 @@ def test_of_a_training_run_the_step_is_said(tiny, tmp_path):
         path.parent.mkdir(exist_ok=True)
         path.symlink_to(ADAPTER)
     config = build({"prompt": "x", "pipeline": "dev", "lora": [[str(tmp_path)]]})
-    loras = open_loras(config, make_recipe(config, FACTS), folder=tiny, quantized=False)
+    loras = open_loras(config, make_recipe(config, FACTS), folder=tiny, stored=[])
     name = "lora_weights_step_100000.safetensors"
     assert loras.notes == (f"--lora {tmp_path}: {name}, step 100000",)
 
@@ -106,8 +112,8 @@ def partly(tiny, tmp_path) -> str:
     tensors = {}
     for layer in layers:
         out, in_dims = sizes.get(layer, (8, 8))
-        tensors |= {f"{layer}.lora_A.weight": mx.zeros((1, in_dims))}
-        tensors |= {f"{layer}.lora_B.weight": mx.zeros((out, 1))}
+        tensors |= {f"{layer}.lora_A.weight": mx.ones((1, in_dims))}
+        tensors |= {f"{layer}.lora_B.weight": mx.ones((out, 1))}
     mx.save_safetensors(str(tmp_path / "partly.safetensors"), tensors)
     return str(tmp_path / "partly.safetensors")
 
@@ -124,3 +130,60 @@ def test_layers_that_are_left_out_are_counted(tiny, partly):
     config["lora_allow_unmatched"] = False
     with pytest.raises(UserError, match=r"1 of its 3 layers are not in this model"):
         prepare_job(build(config), say=said.append)
+
+
+def test_one_that_does_nothing_is_told(tiny, tmp_path):
+    path = tmp_path / "zeros.safetensors"
+    layer = "transformer_blocks.0.attn1.to_q"
+    tensors = {f"{layer}.lora_A": mx.ones((1, 64)), f"{layer}.lora_B": mx.zeros((64, 1))}
+    mx.save_safetensors(str(path), tensors)
+    said = []
+    prepare_job(build({"prompt": "x", "model": "tiny", "lora": [[str(path)]]}), say=said.append)
+    assert "zeros.safetensors: all of its updates are zero: it changes nothing" in said
+
+
+def test_what_quantised_weights_keep_is_said_or_refused(tiny):
+    asked = {"prompt": "x", "model": "tiny", "one_stage": True, "quantize": 8, "lora_mode": "fuse"}
+    said = []
+
+    def put(strength: float, **more) -> None:
+        config = build({**asked, "lora": [[ADAPTER, strength]], **more})
+        job = prepare_job(config, say=said.append)
+        (stage,) = job.recipe.stages
+        model = job.models.transformer(job.recipe.streams)
+        said.clear()
+        apply_loras(model, job.loras, stage)
+
+    put(3.0)
+    whole, worst = said
+    assert whole.startswith("sampling: LoRA fused into 10 quantised layers: kept 1.00, error 0.0")
+    assert worst.startswith("sampling: the worst layer is transformer_blocks.")
+    with pytest.raises(LoRAError, match=r"--lora-fuse-anyway goes on"):
+        put(1e-3)
+    put(1e-3, lora_fuse_anyway=True)
+    assert len(said) == 2
+
+
+def test_fuse_anyway_is_for_fusing_into_quantised_weights(tiny):
+    asked = {"lora": [[ADAPTER]], "lora_fuse_anyway": True}
+    with pytest.raises(UserError, match="these weights are not quantised, and keep all of it"):
+        opened(tiny, pipeline="dev", lora_mode="fuse", **asked)
+    config = build({"prompt": "x", "model": "tiny", "quantize": 8, **asked})
+    with pytest.raises(UserError, match="--lora-fuse-anyway: for --lora-mode fuse"):
+        prepare_job(config, say=print)
+
+
+def test_what_learnt_to_be_fused_is_fused_into_such_weights_alone(tiny, tmp_path):
+    path = tmp_path / "my-aware.safetensors"
+    how = quantization(4)
+    about = {"quantization_aware": "true", "base_quantization": str(how)}
+    file = TensorFile(Path(ADAPTER))
+    save_tensors(path, file.tensors("", file.infos), about)
+    loras, _ = opened(tiny, pipeline="dev", lora=[[str(path)], [ADAPTER]], quantize=4)
+    assert loras.merged == {path}
+    assert loras.mode == "attach"
+    assert loras.notes == (f"my-aware.safetensors: fused, as it was trained to be, into {how}",)
+    for other in ({"quantize": 8}, {}, {"quantize": 4, "lora_mode": "attach"}):
+        loras, _ = opened(tiny, pipeline="dev", lora=[[str(path)]], **other)
+        assert not loras.merged
+        assert "otherwise it may do less than nothing" in loras.notes[0]

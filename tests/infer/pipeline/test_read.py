@@ -12,6 +12,7 @@ from ltx_infer.pipeline.read import Given, read_media
 from ltx_models.errors import UserError
 from ltx_models.lora.adapters import Strength
 from ltx_models.lora.files import read_lora
+from ltx_models.weights import save_tensors
 from tests.infer.media.odd_media import counting, tone, write_sound, write_video
 
 
@@ -101,3 +102,19 @@ def test_frames_of_a_reference_that_do_not_fit_its_rate_are_said(tmp_path, clip)
     assert read(tmp_path, **asked, num_frames=17).notes == ()
     (note,) = read(tmp_path, **asked, num_frames=9).notes
     assert note.endswith("the last of 9 are left out; a multiple of 16 plus 1 would fit")
+
+
+def test_an_adapter_says_where_reference_sounds_lie(tmp_path):
+    write_sound(tmp_path / "voice.wav", tone(1.0, rate=16000), rate=16000)
+    asked = {"audio": True, "reference_audio": tmp_path / "voice.wav"}
+    tensors = {"lora_A": mx.ones((2, 4)), "lora_B": mx.ones((4, 2))}
+    name = "diffusion_model.transformer_blocks.0.audio_attn1.to_q"
+    given = []
+    for about in ({}, {"reference_audio_positions": "clip"}):
+        path = tmp_path / f"lora{len(about)}.safetensors"
+        save_tensors(path, {f"{name}.{k}.weight": v for k, v in tensors.items()}, about)
+        given.append(read(tmp_path, loras=Loras(asked=((read_lora(path), Strength()),)), **asked))
+    assert [each.media.reference_beside for each in given] == [False, True]
+    assert given[1].notes == (
+        "--reference-audio: at the clip's own times, as for lora1.safetensors",
+    )

@@ -3,10 +3,12 @@ import numpy as np
 import pytest
 
 from ltx_infer.config import build
-from ltx_infer.generate import Job, generate, prepare_job
+from ltx_infer.generate import generate
+from ltx_infer.job import Job, prepare_job
 from ltx_infer.pipeline.inputs import StageInputs
 from ltx_infer.pipeline.models import ClipSize
-from ltx_infer.pipeline.run import contexts_of, run
+from ltx_infer.pipeline.run import run
+from ltx_infer.pipeline.text import contexts_of
 from ltx_infer.sampling.state import seeded_noise
 from ltx_models.errors import UserError
 from ltx_models.text_encoder import PromptContext

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ltx_infer.config import build
-from ltx_infer.generate import Job, prepare_job
-from ltx_infer.pipeline.run import encode_prompt
+from ltx_infer.job import Job, prepare_job
+from ltx_infer.pipeline.text import encode_each
 from ltx_models.errors import UserError
 from ltx_models.weights import TensorFile
 
@@ -42,7 +42,8 @@ def prepared(lora: list, **asked) -> tuple[Job, list[str]]:
 
 def context(job: Job, *, with_loras: bool) -> mx.array:
     loras = job.loras if with_loras else None
-    return encode_prompt(job.models, job.recipe, "a boat", "", loras=loras)["video"].positive
+    (contexts,) = encode_each(job.models, job.recipe, ["a boat"], "", loras=loras)
+    return contexts["video"].positive
 
 
 def test_the_prompt_is_encoded_with_the_adapter(sides, tmp_path):
@@ -51,6 +52,18 @@ def test_the_prompt_is_encoded_with_the_adapter(sides, tmp_path):
     assert not mx.allclose(context(job, with_loras=True), context(job, with_loras=False), atol=1e-2)
     job, _ = prepared([adapter(tmp_path, sides), 0.0])
     assert mx.array_equal(context(job, with_loras=True), context(job, with_loras=False))
+
+
+def test_one_that_is_asked_for_twice_is_there_twice(sides, tmp_path):
+    path = adapter(tmp_path, sides)
+    said: list[str] = []
+    config = {"prompt": "a boat", "model": "tiny", "lora": [[path, 0.25]] * 2, "one_stage": True}
+    twice = prepare_job(build(config), say=said.append)
+    once, _ = prepared([path, 0.5])
+    assert said == ["words.safetensors: 1 of its layers are of the text path"]
+    assert mx.allclose(
+        context(twice, with_loras=True), context(once, with_loras=True), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_other_adapters_leave_the_prompt_alone(sides, tmp_path):

@@ -17,7 +17,7 @@ from ltx_models.lora.adapters import (
     fuse,
     set_strengths,
 )
-from ltx_models.lora.files import LoRAError, LoRAFile
+from ltx_models.lora.files import LoRAError, LoRAFile, read_lora
 from ltx_models.lora.fit import fit_loras
 from ltx_models.lora.linear import Adapter, LoRALinear, lora_layers, weight_shape
 from tests.models.lora.loras import (
@@ -43,7 +43,7 @@ def folder(tmp_path_factory) -> Path:
 def test_attached_equals_fused(alpha, folder):
     loras = [(lora_file(folder, 1, alpha=alpha), Strength(0.7))]
     base, attached, fused = (small_transformer("ltx23") for _ in range(3))
-    assert attach(attached, loras) == fuse(fused, loras)
+    assert attach(attached, loras) == fuse(fused, loras).fit
     assert near(attached, fused)
     assert not near(attached, base, rtol=1e-2)
 
@@ -195,18 +195,6 @@ def _random_adapter(*, rank: int) -> Adapter:
     return Adapter(mx.random.normal((rank, 64)), mx.random.normal((32, rank)), 1.0)
 
 
-def test_quantised_model_is_attached_to_but_not_fused_into(folder):
-    model = small_transformer("ltx23")
-    nn.quantize(model, group_size=32, bits=4, class_predicate=lambda path, _: path == PICTURE)
-    loras = [(lora_file(folder, 1, paths=SOME), Strength())]
-    before = weights(model)
-    with pytest.raises(LoRAError, match=rf"(?s){PICTURE} is quantised, 1 such .*-mode attach"):
-        fuse(model, loras)
-    assert all(weights(model)[key] is value for key, value in before.items())
-    attach(model, loras)
-    assert isinstance(lora_layers(model)[PICTURE].base, nn.QuantizedLinear)
-
-
 @settings(max_examples=25, deadline=None)
 @given(
     ranks=st.lists(st.integers(1, 4), min_size=1, max_size=3),
@@ -234,8 +222,8 @@ def test_layer_that_is_not_in_the_model(folder):
     model = small_transformer("ltx23")
     file = renamed(folder, lora_file(folder, 1, paths=SOME), lambda key: key.replace("to_q", "q"))
     message = (
-        f"{file.path}: 3 of its 3 layers are not in this model; --lora-allow-unmatched goes on "
-        "without them:\ntransformer_blocks.0.attn1.q (nearest: transformer_blocks.0.attn1.to_"
+        f"{file.path}: 3 of its 3 layers are not in this model:\n"
+        "transformer_blocks.0.attn1.q (nearest: transformer_blocks.0.attn1.to_"
     )
     with pytest.raises(LoRAError, match=re.escape(message)) as caught:
         attach(model, [(file, Strength())])
@@ -246,6 +234,15 @@ def test_layer_that_is_not_in_the_model(folder):
         attach(model, [(file, Strength())], allow_unmatched=True)
 
 
+def test_a_lora_of_another_program_s_model_is_told_by_its_metadata(folder):
+    layer = {f"double_blocks.0.qkv.lora_{part}": mx.ones((2, 2)) for part in "AB"}
+    path = folder / "flux.safetensors"
+    mx.save_safetensors(str(path), layer, {"ss_base_model_version": "flux1"})
+    message = "1 of its 1 layers are not in this model, and its metadata says flux1:\n"
+    with pytest.raises(LoRAError, match=re.escape(message)):
+        attach(small_transformer("ltx23"), [(read_lora(path), Strength())])
+
+
 def test_unmatched_layers_are_passed_over_if_asked(folder):
     model = small_transformer("ltx23")
     file = renamed(
@@ -253,6 +250,9 @@ def test_unmatched_layers_are_passed_over_if_asked(folder):
         lora_file(folder, 1, paths=SOME),
         lambda key: key.replace(f"{SOUND}.", "text_encoders.layers.0."),
     )
+    message = "1 of its 3 layers are not in this model; --lora-allow-unmatched goes on without them"
+    with pytest.raises(LoRAError, match=re.escape(message)):
+        attach(model, [(file, Strength())])
     fit = attach(model, [(file, Strength())], allow_unmatched=True)
     assert sorted(fit.placed) == sorted({PICTURE, ACROSS})
     assert fit.unmatched == ("text_encoders.layers.0",)
@@ -277,7 +277,7 @@ def test_one_stream_passes_over_the_layers_of_the_other(folder):
     assert fit.placed == (PICTURE,)
     assert sorted(fit.passed_over) == sorted({SOUND, ACROSS})
     fused = small_transformer("ltx23", streams=("video",))
-    assert fuse(fused, [(file, Strength())]) == fit
+    assert fuse(fused, [(file, Strength())]).fit == fit
     assert near(video, fused)
     audio = small_transformer("ltx23", streams=("audio",))
     assert fit_loras(audio, [file]).placed == (SOUND,)

@@ -44,7 +44,7 @@ def test_family_equals_the_plain_lora_of_its_change(family, tmp_path):
     file, want = read_lora(path), small_transformer("ltx23")
     fuse(want, [(plain(tmp_path, deltas), STRENGTH)])
     fused, attached = small_transformer("ltx23"), small_transformer("ltx23")
-    assert sorted(fuse(fused, [(file, STRENGTH)]).placed) == sorted(LAYERS)
+    assert sorted(fuse(fused, [(file, STRENGTH)]).fit.placed) == sorted(LAYERS)
     assert_equal_weights(fused, want)
     assert attach(attached, [(file, STRENGTH)]).unmatched == ()
     assert near(attached, want, rtol=5e-5)

@@ -33,7 +33,6 @@ def test_styles_of_keys(prefix, names, tmp_path):
     assert list(lora.entries) == [MODULE]
     assert lora.entries[MODULE].shape == (4, 6)
     assert lora.entries[MODULE].alpha is None
-    assert lora.rank == 2
     adapter = lora.updates()[MODULE].low_rank
     assert adapter.scale == 1
     assert mx.array_equal(adapter.A, 2 * A)
@@ -52,29 +51,45 @@ def test_alpha_over_rank_is_the_scale(shape, dtype, tmp_path):
 def test_ranks_may_differ(tmp_path):
     others = pair("patchify_proj", mx.ones((5, 3)), mx.ones((7, 5)))
     lora = read_lora(write(tmp_path, pair() | others))
-    assert lora.rank == 5
     assert {path: entry.rank for path, entry in lora.entries.items()} == {
         MODULE: 2,
         "patchify_proj": 5,
     }
 
 
+def test_a_file_that_changes_nothing_is_told(tmp_path):
+    at, zeros = f"diffusion_model.{MODULE}", mx.zeros_like(B)
+    shift, rows = {f"{at}.diff_b": mx.ones(4)}, {f"{at}.dora_scale": mx.ones((4, 1))}
+    for tensors, idle in (
+        (pair(up=zeros), True),
+        (pair(down=mx.zeros_like(A)), True),
+        (pair() | {f"{at}.alpha": mx.array(0.0)}, True),
+        ({f"{at}.diff": mx.zeros((4, 6))}, True),
+        (pair(), False),
+        (pair(up=zeros) | pair("patchify_proj"), False),
+        (pair(up=zeros) | shift, False),
+        (pair(up=zeros) | rows, False),
+    ):
+        lora = read_lora(write(tmp_path, tensors))
+        assert lora.idle is idle
+        words = ["all of its updates are zero: it changes nothing"] if idle else []
+        assert lora.warnings((2, 3)) == words
+
+
 @pytest.mark.parametrize(
-    ("metadata", "spatial", "temporal", "version"),
+    ("metadata", "spatial", "temporal"),
     [
-        ({}, 1, 1, None),
-        ({"reference_downscale_factor": "2"}, 2, 1, None),
-        ({"ss_reference_downscale_factor": "2.0"}, 2, 1, None),
-        ({"reference_spatial_scale_factor": "2", "reference_downscale_factor": "2"}, 2, 1, None),
-        ({"ss_reference_temporal_scale_factor": "8", "model_version": "2.3.0"}, 1, 8, "2.3.0"),
-        ({"ss_base_model_version": "ltx2.3"}, 1, 1, "ltx2.3"),
+        ({}, 1, 1),
+        ({"reference_downscale_factor": "2"}, 2, 1),
+        ({"ss_reference_downscale_factor": "2.0"}, 2, 1),
+        ({"reference_spatial_scale_factor": "2", "reference_downscale_factor": "2"}, 2, 1),
+        ({"ss_reference_temporal_scale_factor": "8", "model_version": "2.3.0"}, 1, 8),
     ],
 )
-def test_metadata(metadata, spatial, temporal, version, tmp_path):
+def test_metadata(metadata, spatial, temporal, tmp_path):
     lora = read_lora(write(tmp_path, pair(), **metadata))
     assert lora.reference_downscale_factor == spatial
     assert lora.reference_temporal_scale_factor == temporal
-    assert lora.base_version == version
     assert lora.metadata == metadata
 
 

@@ -61,4 +61,4 @@ def test_a_scrambled_file_is_said(tmp_path):
     assert file.scrambled
     (line,) = file.warnings((2, 3))
     assert "its factors look scrambled" in line
-    assert "ask its maker for one that was saved anew" in line
+    assert "ltx-lora convert --repair puts them right" in line

@@ -9,6 +9,7 @@ import pytest
 from ltx_models.checkpoint import open_checkpoint
 from ltx_models.lora.adapters import Strength, attach, attach_text_path, fuse
 from ltx_models.lora.files import LoRAError, LoRAFile, read_lora
+from ltx_models.lora.fit import fit_loras
 from ltx_models.lora.linear import lora_layers
 from ltx_models.text_encoder.connector import load_connectors
 from ltx_models.text_encoder.encode import connect, encode_prompts, named
@@ -81,7 +82,8 @@ def test_the_transformer_counts_them_and_stays_as_it_is(tmp_path):
     file = adapter(tmp_path, SPELLINGS[0], 32, 32)
     for put in (attach, fuse):
         model = small_transformer("ltx23")
-        fit = put(model, [(file, Strength())])
+        put(model, [(file, Strength())])
+        fit = fit_loras(model, [file])
         assert fit.text_path == (VIDEO,)
         assert fit.placed == fit.passed_over == fit.unmatched == ()
         assert not lora_layers(model)

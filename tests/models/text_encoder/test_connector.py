@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlx.utils import tree_flatten, tree_map_with_path
 
-from ltx_models.checkpoint import CONNECTORS
+from ltx_models.converted.layout import CONNECTORS
 from ltx_models.released import LTX_2, LTX_2_3
 from ltx_models.text_encoder.connector import Connector, connector_rope, load_connectors
 from ltx_models.transformer.config import ConnectorSize, TransformerConfig

@@ -111,7 +111,7 @@ def test_states_do_not_pile_up(checkpoint, gemma_folder):
 
     few, first = peak_and_features(prompts[:4])
     many, all_of_them = peak_and_features(prompts)
-    assert many < 1.05 * few
+    assert many < 1.25 * few  # states of eight more prompts would be half as much again
     assert all_of_them[:4] == first
 
 

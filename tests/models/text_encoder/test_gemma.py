@@ -25,6 +25,12 @@ def difference(a: mx.array, b: mx.array) -> float:
     return mx.sqrt((a - b).square().mean() / b.square().mean()).item()
 
 
+def test_layer_by_layer_on_metal(gemma_folder, monkeypatch):
+    gemma, wanted = load(gemma_folder), hidden_states(load(gemma_folder), IDS)
+    monkeypatch.setattr(mx.metal, "is_available", lambda: True)
+    assert mx.array_equal(hidden_states(gemma, IDS), wanted)
+
+
 def test_all_hidden_states(gemma_folder):
     gemma = load(gemma_folder)
     states = hidden_states(gemma, IDS)

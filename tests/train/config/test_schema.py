@@ -8,7 +8,8 @@ from tests.train.config.conftest import VALID
 DEFAULTS = {
     "model": "text_encoder_path=None training_mode=lora load_checkpoint=None | "
     "allow_distilled=False allow_unknown_config=()",
-    "lora": "rank=64 alpha=64 dropout=0.0 target_modules=('to_k', 'to_q', 'to_v', 'to_out.0') |",
+    "lora": "rank=64 alpha=64 dropout=0.0 target_modules=('to_k', 'to_q', 'to_v', 'to_out.0') | "
+    "quantization_aware=False",
     "training_strategy": "name=flexible video=None audio=None | "
     "shared_sigma=False caption_dropout=0.0",
     "optimization": "learning_rate=0.0005 steps=3000 batch_size=2 gradient_accumulation_steps=1 "
@@ -80,7 +81,13 @@ def test_samples_held_back(read, holdout, held):
 
 @pytest.mark.parametrize(
     ("asked", "bits", "mode"),
-    [("affine-6bit", 6, "affine"), ("mxfp8", 8, "mxfp8"), ("null", None, "affine")],
+    [
+        ("affine-3bit", 3, "affine"),
+        ("affine-6bit", 6, "affine"),
+        ("mxfp8", 8, "mxfp8"),
+        ("nvfp4", 4, "nvfp4"),
+        ("null", None, "affine"),
+    ],
 )
 def test_quantisation_in_mlx_words(read, asked, bits, mode):
     acceleration = read(f"acceleration.quantization={asked}").config.acceleration
@@ -90,7 +97,7 @@ def test_quantisation_in_mlx_words(read, asked, bits, mode):
 SAMPLE = "validation.samples.0={prompt: a, conditions: [%s]}"
 BAD = [
     ("lora.rnak=4", "lora.rnak: unknown key; did you mean 'rank'?"),
-    ("lora.r=4", "lora.r: unknown key; known are rank, alpha, dropout, target_modules"),
+    ("lora.r=4", "lora.r: unknown key; known are rank, alpha, dropout, target_m"),
     ("optimisation.steps=4", "optimisation: unknown key; did you mean 'optimization'?"),
     ("optimization.optimizer_typ=x", "optimizer_typ: unknown key; did you mean 'optimizer_type'?"),
     ("validation.promts=[a]", "validation.promts: unknown key; did you mean 'prompts'?"),
@@ -101,6 +108,10 @@ BAD = [
     ("lora.rank=8.5", "lora.rank: Input should be a valid integer"),
     ("lora.rank=true", "lora.rank: Input should be a valid integer, got True"),
     ("lora.dropout=1", "lora.dropout: Input should be less than 1"),
+    (
+        "lora={dropout: 0.1, quantization_aware: true}",
+        "lora.dropout: does not go with quantization_aware",
+    ),
     ("lora.target_modules=[]", "lora.target_modules: Tuple should have at least 1 item"),
     ("lora.target_modules=to_q", "lora.target_modules: Input should be a valid"),
     ("lora.target_modules=[a, 3]", "lora.target_modules.1: Input should be a valid string"),

@@ -10,7 +10,8 @@ from ltx_infer.hub import find_model
 from ltx_models.checkpoint import open_checkpoint
 from ltx_models.errors import UserError
 from ltx_models.lora.adapters import add_trainable
-from ltx_models.quantize import quantize
+from ltx_models.lora.linear import lora_layers
+from ltx_models.quantize import quantization, quantize
 from ltx_models.released import LTX_2_3
 from ltx_models.transformer.config import TransformerConfig
 from ltx_models.transformer.model import Transformer
@@ -19,14 +20,12 @@ from ltx_train.data.dataset import open_dataset
 from ltx_train.loss import StreamBatch, input_maker
 from ltx_train.memory.activations import StreamShape
 from ltx_train.memory.fit import check_fit
+from ltx_train.memory.merges import Merges, count_merges
 from ltx_train.memory.plan import (
     GB,
     Plan,
     batch_shapes,
-    encoder_bytes,
-    machine_memory,
     make_plan,
-    memory_limits,
 )
 from ltx_train.model import load_trainable
 from ltx_train.step import MicroBatch, make_step, new_state
@@ -150,8 +149,8 @@ def test_all_weights_are_in_the_state(configured):
 
 def test_a_quantised_base_is_counted_as_it_is(configured):
     model, lazy = sized_model(), sized_model()
-    quantize(model, 4)
-    quantize(lazy, 4, evaluate=False)
+    quantize(model, quantization(4))
+    quantize(lazy, quantization(4), evaluate=False)
     shapes = {"video": StreamShape(1, 4, 4, False), "audio": StreamShape(1, 4, 4, False)}
     for each in (model, lazy):
         add_trainable(each, rank=2, alpha=2, target_modules=TARGETS)
@@ -161,28 +160,40 @@ def test_a_quantised_base_is_counted_as_it_is(configured):
     assert plan.weights == size - trained
 
 
+def test_adapters_that_see_their_merge_take_what_they_make(configured):
+    shapes = {"video": StreamShape(1, 256, 4, False), "audio": StreamShape(1, NUM_AUDIO, 4, False)}
+    peaks, plans = [], []
+    for aware in (False, True):
+        before = mx.get_active_memory()
+        model = sized_model()
+        quantize(model, quantization(4))
+        every = (*TARGETS, "net.0.proj", "net.2")
+        add_trainable(model, rank=8, alpha=8, target_modules=every, quantization_aware=aware)
+        peaks.append(measured(model, shapes) - before)
+        plans.append(make_plan(model, configured(), [shapes], dtype=mx.float32, contexts=0))
+        if not aware:
+            assert count_merges(model, recompute=False) == Merges(0, 0)
+            del model  # or it would count in what is held before the other one
+    packed = sum(x.nbytes for layer in lora_layers(model).values() for x in stored(layer))
+    largest = 3 * 4 * 128 * 512
+    assert count_merges(model, recompute=False) == Merges(packed, largest)
+    assert count_merges(model, recompute=True) == Merges(packed // 4, largest)
+    assert plans[1].step - plans[0].step == packed + largest
+    assert peaks[1] > peaks[0] + packed / 2
+    for plan, peak in zip(plans, peaks, strict=True):
+        assert 0.85 < plan.total / peak < 1.2
+
+
+def stored(layer) -> list[mx.array]:
+    return [layer.base.weight, layer.base.scales, layer.base.biases]
+
+
 def test_shapes_of_a_data_set(configured, data):
     samples = open_dataset(data, {"latents": "video"}).samples
     config = configured("training_strategy.video.conditions=[{type: first_frame}]")
     assert batch_shapes(samples, config) == [{"video": StreamShape(1, 4, 1024, True)}]
     two = configured("optimization.batch_size=2")
     assert batch_shapes(samples, two) == [{"video": StreamShape(2, 4, 1024, False)}]
-
-
-def test_a_text_encoder_as_it_will_be_read(tiny):
-    (gemma,) = tiny.glob("*/config.json")
-    size = sum(path.stat().st_size for path in gemma.parent.glob("model*.safetensors"))
-    found = encoder_bytes(gemma.parent, mx.bfloat16)
-    assert abs(found - size) < 0.2 * size
-    assert encoder_bytes(gemma.parent, mx.float32) == 2 * found
-
-
-def test_limits_are_set_and_put_back():
-    before = mx.set_memory_limit(10**10)
-    with memory_limits(10**9):
-        assert mx.set_memory_limit(10**9) == 10**9
-    assert mx.set_memory_limit(before) == 10**10
-    assert 10**8 < machine_memory() < 10**14
 
 
 PLAN = Plan(weights=int(30 * GB), state=int(2 * GB), contexts=0, step=int(20 * GB))

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from ltx_models.checkpoint import TRANSFORMER, open_checkpoint
+from ltx_models.checkpoint import open_checkpoint
+from ltx_models.compensate.linear import make_compensated
+from ltx_models.converted.layout import TRANSFORMER
 from ltx_models.errors import UserError
 from ltx_models.files import write_tensors
-from ltx_models.lora.adapters import Strength, add_trainable, attach
+from ltx_models.lora.adapters import Strength, add_trainable, attach, detach
 from ltx_models.lora.files import read_lora
 from ltx_models.lora.linear import LoRALinear
 from ltx_models.transformer.model import Transformer
@@ -22,6 +24,7 @@ from ltx_models.weights import TensorFile
 from ltx_train.optimizer import Tensors
 from ltx_train.output.adapter import check_same, prune, saved_values, write_adapter, write_model
 from ltx_train.output.layout import adapter_path, weight_files
+from ltx_train.output.metadata import quantization_metadata
 from ltx_train.step import installer, new_state
 from tests.models.lora.loras import near
 from tests.models.transformer.sizes import small_transformer
@@ -79,6 +82,26 @@ def test_bfloat16_is_rounded_once(configured, gathered):
     key = f"diffusion_model.{LAYER}.lora_B.weight"
     wanted = (2 * values[f"{LAYER}.lora_B"]).astype(mx.bfloat16)
     assert mx.array_equal(file.tensors("", [key])[key], wanted)
+
+
+def test_it_says_what_it_was_trained_to_be_fused_into(configured, gathered):
+    model = small_transformer("ltx23")
+    nn.quantize(model, group_size=32, bits=4, class_predicate=lambda path, _: path == LAYER)
+    add_trainable(model, rank=4, alpha=8, target_modules=("attn1.to_q",), quantization_aware=True)
+    values = new_state(model).parameters
+    path = write_adapter(model, configured("lora.rank=4"), gathered(), step=1, values=values)
+    about = TensorFile(path).metadata
+    assert about["quantization_aware"] == "true"
+    assert about["base_quantization"] == "affine 4 bit, groups of 32"
+    assert read_lora(path).entries.keys()
+    detach(model)
+    make_compensated(model, {LAYER: 2})
+    add_trainable(model, rank=4, alpha=8, target_modules=("attn1.to_q",))
+    how = "affine 4 bit, groups of 32, compensated"
+    assert quantization_metadata(model) == {"base_quantization": how}
+    plain, values = trained()
+    path = write_adapter(plain, configured("lora.rank=4"), gathered(), step=2, values=values)
+    assert not {"quantization_aware", "base_quantization"} & TensorFile(path).metadata.keys()
 
 
 def test_where_an_average_is_kept_it_is_saved():

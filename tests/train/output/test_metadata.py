@@ -77,7 +77,7 @@ def test_factors_of_references_come_back(configured, gathered, tmp_path):
         file = read_lora(tmp_path / "a.safetensors")
         found = (file.reference_downscale_factor, file.reference_temporal_scale_factor)
         assert found == factors
-        assert file.base_version == "2.3.0"
+        assert file.metadata["base_model_version"] == "2.3.0"
 
 
 def test_the_hash_of_a_configuration_is_of_what_decides_the_result(configured):
@@ -143,3 +143,10 @@ def test_the_size_of_sound_alone(samples, configured, gathered):
     facts = gathered(sound)
     assert facts.sizes == {"sound of 5 latents": 2}
     assert "modelspec.resolution" not in file_metadata(configured(sound), facts, step=1)
+
+
+def test_an_adapter_says_where_it_learnt_to_hear_a_reference(configured, gathered):
+    audio = "audio: {conditions: [{type: reference, latents_dir: refs, probability: 1.0}]}"
+    text = STREAMS.replace("audio: {is_generated: false}", audio)
+    about = file_metadata(configured(text=text), gathered(), step=20)
+    assert about["reference_audio_positions"] == "clip"

@@ -22,7 +22,7 @@ from ltx_train.precompute.run import KEPT
 from tests.train.conftest import run
 from tests.train.reading.media import RATE, still_frames, tone, write
 
-BUCKET = Bucket(64, 32, 25)
+BUCKET, SHORT = Bucket(64, 32, 25), Bucket(64, 32, 9)
 SEED = np.random.default_rng(0)
 
 
@@ -282,17 +282,22 @@ def test_masks(tiny, tmp_path):
 def test_a_clip_that_fails_on_the_way_leaves_no_file(tiny, tmp_path):
     """Half a sample would stop the training, or spoil it; what was whole before goes with it."""
     clips, refs, data = tmp_path / "clips", tmp_path / "refs", tmp_path / "data"
+
+    def done() -> bool:
+        outcomes = said(clips, data, SHORT, reference_dir=refs).values()
+        return {status for status, _ in outcomes} == {"done"}
+
     for name in ("a", "b", "c"):
-        write(clips / f"{name}.mkv", noise(25))
-        write(refs / f"{name}.mkv", noise(25), caption=None)
-    assert {status for status, _ in said(clips, data, reference_dir=refs).values()} == {"done"}
+        write(clips / f"{name}.mkv", noise(9))
+        write(refs / f"{name}.mkv", noise(9), caption=None)
+    assert done()
     whole = files(data)
     assert len(whole) == 9
-    write(refs / "a.mkv", noise(9), caption=None)
+    write(refs / "a.mkv", noise(5), caption=None)
     (refs / "b.mkv").write_bytes(b"no video")
-    outcomes = said(clips, data, reference_dir=refs)
+    outcomes = said(clips, data, SHORT, reference_dir=refs)
     assert outcomes == {
-        "a.mkv": ("failed", "its reference: too short: 9 frames, the clip's 64x32x25 needs 25"),
+        "a.mkv": ("failed", "its reference: too short: 5 frames, the clip's 64x32x9 needs 9"),
         "b.mkv": (
             "failed",
             f"its reference: {refs / 'b.mkv'}: not a video or sound that can be read, or damaged",
@@ -301,9 +306,9 @@ def test_a_clip_that_fails_on_the_way_leaves_no_file(tiny, tmp_path):
     }
     assert files(data) == {name for name in whole if "/c." in name}
     assert [line["clip"] for line in manifest(data)] == ["c.mkv"]
-    write(refs / "a.mkv", noise(25), caption=None)
-    write(refs / "b.mkv", noise(25), caption=None)
-    assert {status for status, _ in said(clips, data, reference_dir=refs).values()} == {"done"}
+    write(refs / "a.mkv", noise(9), caption=None)
+    write(refs / "b.mkv", noise(9), caption=None)
+    assert done()
     assert files(data) == whole
 
 
