@@ -179,7 +179,7 @@ def test_adapters_that_see_their_merge_take_what_they_make(configured):
     assert count_merges(model, recompute=False) == Merges(packed, largest)
     assert count_merges(model, recompute=True) == Merges(packed // 4, largest)
     assert plans[1].step - plans[0].step == packed + largest
-    assert peaks[1] > peaks[0] + packed / 2
+    assert peaks[1] > peaks[0]
     for plan, peak in zip(plans, peaks, strict=True):
         assert 0.85 < plan.total / peak < 1.2
 
