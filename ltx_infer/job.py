@@ -101,9 +101,7 @@ def prepare_job(
     for note in (*found.notes, *recipe.notes, *loras.notes, *fitted, *given.notes, *cut):
         say(note)
     run = Run(models, recipe, given.size, loras, given.media, num_clips=len(prompts or [""]))
-    if config.reads_prompts:
-        negative = [negative_of(config)] if is_guided(recipe) else []
-        run = run._replace(prompts=[*dict.fromkeys([*(prompts or [config.text]), *negative])])
+    run = _with_texts(run, config, prompts or [config.text], embedding)
     run = run._replace(decodes=not config.skip_vae, samples=not config.placeholder)
     on, limit = here(models.dtype), machine_memory()
     chosen = choose(run, config, on, limit=limit)
@@ -111,6 +109,19 @@ def prepare_job(
         check_fit(run, config, chosen, on, limit=limit)
     job = Job(config, models, recipe, loras, given.media, run, chosen)
     return job._replace(embedding=embedding, chosen_encoder=files.chosen_encoder)
+
+
+def _with_texts(
+    run: Run, config: GenerateConfig, prompts: Sequence[str], embedding: Embedding | None
+) -> Run:
+    """A run with the texts that Gemma reads, or how many come to the connectors."""
+    guided = is_guided(run.recipe)
+    if config.reads_prompts:
+        negative = [negative_of(config)] if guided else []
+        return run._replace(prompts=[*dict.fromkeys([*prompts, *negative])])
+    if embedding is not None and embedding.context is not None:
+        return run
+    return run._replace(num_connected=run.num_clips * (1 + guided))
 
 
 def _open(config: GenerateConfig, *, say: Say) -> tuple[Models, Facts, Files]:

@@ -26,7 +26,7 @@ from ltx_infer.plan.parts import (
 )
 from ltx_infer.plan.peak import CPU, GPU
 from ltx_infer.plan.sampling import Streams, Tokens, sampling_part
-from ltx_infer.plan.text import text_parts
+from ltx_infer.plan.text import connecting, text_parts
 from ltx_infer.sampling.guidance import Passes, in_batches, needed_passes
 from ltx_models.transformer.block import StreamName
 from ltx_models.upsampler import load_upsampler
@@ -53,6 +53,7 @@ class Run(NamedTuple):
     loras: Loras = Loras()
     media: Media = Media()
     prompts: Sequence[str] = ()  # that Gemma reads, the negative one too; none: it is not used
+    num_connected: int = 0  # texts that come as features, for the connectors alone
     num_clips: int = 1
     decodes: bool = True  # whether a picture and sound are made of the latents
     samples: bool = True  # whether the transformer makes them
@@ -92,6 +93,8 @@ def make_plan(run: Run, choices: Choices, on: On) -> Plan:
     if run.prompts and models.gemma is not None:
         given = (models.gemma, models.checkpoint, run.prompts)
         parts += text_parts(*given, audio=audio, on=on)
+    if run.num_connected:
+        parts.append(connecting(models.checkpoint, run.num_connected, audio=audio, on=on))
     parts += _inputs(run, on)
     for number, stage in enumerate(recipe.stages):
         if number and models.upscaler is not None and video:
@@ -105,7 +108,7 @@ def make_plan(run: Run, choices: Choices, on: On) -> Plan:
     latents = models.latent_size(last) if video else (0, 0, 0)
     if video and models.temporal_upscaler is not None:
         upscaler = load_upsampler(models.temporal_upscaler, dtype=on.dtype)
-        parts.append(upscale_part(upscaler, latents, on))
+        parts.append(upscale_part(upscaler, latents, on)._replace(name="temporal upscale"))
         latents = (2 * latents[0] - 1, latents[1], latents[2])
     if run.decodes and audio and "audio" not in run.media.frozen:
         parts += sound_parts(models.checkpoint, models.num_audio_latents(run.size), on)

@@ -48,7 +48,7 @@ def text_parts(
     found = Part("text encoder", encoder_bytes(gemma, on.dtype), kept + 2 * max(states) + layer)
     if not kept:
         projecting = projecting._replace(weights=weights + found.weights)
-    return [found, projecting, _connecting(checkpoint, len(prompts), audio=audio, on=on)]
+    return [found, projecting, connecting(checkpoint, len(prompts), audio=audio, on=on)]
 
 
 def _gemma_layer(config: GemmaConfig, length: int, on: On) -> int:
@@ -57,7 +57,8 @@ def _gemma_layer(config: GemmaConfig, length: int, on: On) -> int:
     return on.dtype.size * length * (widths + scores)
 
 
-def _connecting(checkpoint: Checkpoint, count: int, *, audio: bool, on: On) -> Part:
+def connecting(checkpoint: Checkpoint, count: int, *, audio: bool, on: On) -> Part:
+    """The connectors, and the contexts that they make of so many texts."""
     config = checkpoint.section("transformer", TransformerConfig)
     parts = [
         as_type(Connector(config, size), on.dtype)
