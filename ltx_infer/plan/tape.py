@@ -62,7 +62,11 @@ def trace(module: nn.Module, call: Callable[..., Any], *inputs: mx.array) -> Tap
         own, others = arrays[: len(weights)], arrays[len(weights) :]
         named = zip([name for name, _ in weights], own, strict=True)
         module.update(tree_unflatten(list(named)))
-        return [value for _, value in _flat(call(*others)) if isinstance(value, mx.array)]
+        # In a CPU's operations wherever it runs: a GPU's own are not all ones that MLX exports, and
+        # what differs in memory is known of by ``Pace``.
+        with mx.stream(mx.cpu):
+            made = call(*others)
+        return [value for _, value in _flat(made) if isinstance(value, mx.array)]
 
     try:
         with exportable():
