@@ -185,7 +185,10 @@ def test_it_opens_offline_without_a_word_on_the_console(tmp_path, config):
         " + [...document.images].every(one => one.naturalWidth || one.loading)})</script></body>"
     )
     path.write_text(text.replace("</body>", play), encoding="utf-8")
-    opened = open_page(path, tmp_path, size=(1240, 3000))
-    assert opened.console == []
+    for _ in range(5):  # the page's time may run out before a busy machine has decoded its clips
+        opened = open_page(path, tmp_path, size=(1240, 3000))
+        assert opened.console == []
+        if "8 play, true" in read(opened.dom).words:
+            break
     assert "8 play, true" in read(opened.dom).words
     assert opened.screenshot.stat().st_size > 20_000
