@@ -1,6 +1,6 @@
 """Quantising a transformer's large linear layers (spec/model.md part 14)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, cast, get_args
 
 import mlx.core as mx
@@ -22,6 +22,7 @@ AFFINE = {
 }
 FLOAT_MODES = {"mxfp4": (4, 32), "mxfp8": (8, 32), "nvfp4": (4, 16)}  # bits and group size
 LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "net.0.proj", "net.2")
+PACKED = ("weight", "scales", "biases")  # what MLX quantises to; biases in affine mode alone
 WORD = 32  # bits of the integers that values are packed into
 
 
@@ -69,6 +70,11 @@ def is_quantised(path: str, shape: tuple[int, ...], how: Quantization) -> bool:
     """
     large = "transformer_blocks." in path and path.endswith(LAYERS)
     return large and len(shape) == 2 and shape[1] % how.group_size == 0
+
+
+def named(packed: Sequence[mx.array]) -> dict[str, mx.array]:
+    """What ``mx.quantize`` gives, by its names in a layer."""
+    return dict(zip(PACKED[: len(packed)], packed, strict=True))
 
 
 def quantize(model: nn.Module, how: Quantization, *, evaluate: bool = True) -> int:

@@ -48,10 +48,11 @@ def prompt_notes(
     if models.gemma is None:
         return []
     negatives = _negatives(recipe, negative)
+    names += ["the negative"] * len(negatives)
     left_out = num_tokens_left_out(models.gemma, [*prompts, *negatives])
     return [
         f"{what} prompt: its last {number} tokens are left out; {MAX_LENGTH} are read"
-        for what, number in zip([*names, "the negative"], left_out, strict=False)
+        for what, number in zip(names, left_out, strict=True)
         if number
     ]
 

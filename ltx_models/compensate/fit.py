@@ -15,7 +15,7 @@ from typing import NamedTuple
 import mlx.core as mx
 
 from ltx_models.compensate.linear import A, B
-from ltx_models.quantize import Quantization
+from ltx_models.quantize import Quantization, named
 
 SPARE = 16  # vectors beside those that are wanted, for the iteration to tell them apart
 FIRST, LATER = 4, 1  # iterations: from random vectors, and from those of the round before
@@ -32,8 +32,7 @@ class Compensated(NamedTuple):
 
     def tensors(self) -> dict[str, mx.array]:
         """By their names in the layer."""
-        names = ("weight", "scales", "biases")
-        return {**dict(zip(names, self.packed, strict=False)), A: self.A, B: self.B}
+        return {**named(self.packed), A: self.A, B: self.B}
 
     def floats(self, how: Quantization) -> mx.array:
         """The weight (out, in) that all of it stands for, in float32."""

@@ -31,6 +31,7 @@ from ltx_models.lora.aware import requantised
 from ltx_models.lora.put import changes
 from ltx_models.lora.retained import Retained, check_retained, in_all, retained, retained_lines
 from ltx_models.lora.updates import stored_weight
+from ltx_models.quantize import PACKED
 
 MADE_FROM = "- made from "  # the line of a card that what was fused comes after
 
@@ -113,7 +114,7 @@ def _layer(checkpoint: Checkpoint, path: str) -> nn.QuantizedLinear:
     """A layer as it is stored, with what makes up for that and without its bias; lazily."""
     how, at = checkpoint.quantization[path], f"{TRANSFORMER}{path}."
     layer = nn.QuantizedLinear(how.group_size, 1, False, how.group_size, how.bits, how.mode)
-    names = ["weight", "scales", "biases", A, B]
+    names = [*PACKED, A, B]
     there = [name for name in names if at + name in checkpoint.file.infos]
     tensors = checkpoint.file.tensors(at, there)
     layer.weight, layer.scales = tensors["weight"], tensors["scales"]
@@ -172,7 +173,7 @@ def _is_changed(key: str, fusing: Fusing, found: Mapping[str, Retained]) -> bool
 def _stored_part(key: str, layers: Mapping[str, object]) -> tuple[str, str] | None:
     """The path of one of these quantised layers, and which of its arrays a key is; None: none."""
     path, _, part = key.removeprefix(TRANSFORMER).rpartition(".")
-    return (path, part) if path in layers and part in ("weight", "scales", "biases") else None
+    return (path, part) if path in layers and part in PACKED else None
 
 
 def _make(checkpoint: Checkpoint, fusing: Fusing, found: Mapping[str, Retained]) -> Make:
@@ -198,7 +199,7 @@ def _fused(checkpoint: Checkpoint, fusing: Fusing, path: str) -> dict[str, mx.ar
     layer = _layer(checkpoint, path)
     weight = finite(stored_weight(layer) + changes(layer, fusing.updates(path))[0], path)
     arrays = requantised(layer, weight)
-    named = zip(("weight", "scales", "biases"), arrays, strict=True)
+    named = zip(PACKED, arrays, strict=True)
     made = {name: array for name, array in named if array is not None}
     mx.eval(made)
     return made

@@ -13,6 +13,7 @@ import mlx.nn as nn
 
 from ltx_models.checkpoint import Checkpoint
 from ltx_models.converted.layout import TRANSFORMER
+from ltx_models.quantize import named
 from ltx_models.transformer.block import TransformerBlock
 from ltx_models.transformer.model import Transformer
 from ltx_models.transformer.sweep import BothStreams, SwitchesOf, hidden
@@ -95,7 +96,7 @@ class _Disk:
                 bits=layer.bits,
                 mode=layer.mode or "affine",
             )
-            found |= dict(zip(("weight", "scales", "biases"), packed, strict=False))
+            found |= named(packed)
         return found
 
     def _cast(self, tensor: mx.array) -> mx.array:

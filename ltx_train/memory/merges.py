@@ -7,6 +7,7 @@ import mlx.nn as nn
 
 from ltx_models.lora.aware import AwareLoRALinear
 from ltx_models.lora.linear import weight_shape
+from ltx_models.quantize import PACKED
 from ltx_models.transformer.model import Transformer
 
 # Float32 weights of the layer at work: its own, and the two that they become one of, in turns.
@@ -43,7 +44,5 @@ def _shape(layer: AwareLoRALinear) -> tuple[int, int]:
 
 
 def _packed(module: nn.Module) -> int:
-    arrays = [
-        layer.base.get(name) for layer in _aware(module) for name in ("weight", "scales", "biases")
-    ]
+    arrays = [layer.base.get(name) for layer in _aware(module) for name in PACKED]
     return sum(x.nbytes for x in arrays if x is not None)

@@ -3,8 +3,10 @@ import shutil
 import numpy as np
 import pytest
 
+from ltx_infer.info import folders
 from ltx_models.errors import UserError
 from ltx_train.data.dataset import open_dataset
+from ltx_train.data.layout import KINDS, MANIFEST
 from ltx_train.data.samples import read_features, read_part
 from tests.train.data.sets import CONDITIONS, LATENTS, put, put_sample
 
@@ -186,3 +188,7 @@ def test_what_ltx_precompute_writes_is_a_dataset(data):
     assert samples[0].shape == (16, 2, 1, 2)
     features = read_features(samples[0].conditions)
     assert features.video.shape[0] == features.audio.shape[0] > 1
+
+
+def test_info_knows_a_data_set_by_the_same_names():
+    assert (folders.KINDS, folders.MANIFEST) == (KINDS, MANIFEST)
